@@ -1,0 +1,1 @@
+"""What the data is: tables, modalities, sources, errors and HL7 tables. Literals and pure functions, no I/O."""

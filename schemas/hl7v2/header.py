@@ -1,0 +1,121 @@
+"""The MSH segment of one message: delimiters and header fields, as bytes (HL7 v2.5.1 §2.15.9)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from schemas.errors import MessageError
+from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS, codec_of
+
+BOM = b"\xef\xbb\xbf"
+_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[Mm][Ss][Hh]([^\r\n])")
+_LINE_END = re.compile(rb"[\r\n]")
+_DEFAULT_ENCODING = b"^~\\&"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of a message.
+
+    Attributes:
+        separator: field separator, MSH-1.
+        encoding: encoding characters as sent, MSH-2.
+        fields: ``fields[n]`` is MSH-n as sent (``fields[0]`` is the segment's name); trailing ones may be absent.
+        end: where the MSH segment ends in the message (position of its terminator, or the length).
+        codec: the Python codec that MSH-18 names; None where it is blank or unknown.
+    """
+
+    separator: bytes
+    encoding: bytes
+    fields: tuple[bytes, ...]
+    end: int
+    codec: str | None
+
+    def field(self, number: int) -> bytes:
+        """MSH-``number`` as sent; empty where it was not sent."""
+        return self.fields[number] if number < len(self.fields) else b""
+
+    def component(self, number: int, component: int = 1) -> bytes:
+        """A component (counted from 1) of the first repetition of MSH-``number``."""
+        parts = self.field(number).split(self.repetition_separator, 1)[0].split(self.component_separator)
+        return parts[component - 1] if component <= len(parts) else b""
+
+    @property
+    def component_separator(self) -> bytes:
+        return self.encoding[0:1] or _DEFAULT_ENCODING[0:1]
+
+    @property
+    def repetition_separator(self) -> bytes:
+        return self.encoding[1:2] or _DEFAULT_ENCODING[1:2]
+
+    @property
+    def escape_character(self) -> bytes:
+        """Empty where MSH-2 is too short to name one: then nothing is escaped."""
+        return self.encoding[2:3]
+
+    @property
+    def subcomponent_separator(self) -> bytes:
+        return self.encoding[3:4]
+
+    @property
+    def control_id(self) -> bytes:
+        """MSH-10, byte for byte."""
+        return self.field(10)
+
+    @property
+    def message_type(self) -> str:
+        """MSH-9 as ``CODE^TRIGGER`` (only ``CODE`` where no trigger is sent), whatever the delimiters."""
+        code, trigger = self.component(9, 1), self.component(9, 2)
+        return (code + (b"^" + trigger if trigger else b"")).decode("latin-1").strip()
+
+
+def read_header(message: bytes, default_codec: str = "utf-8") -> Header:
+    """Read the MSH segment.
+
+    Args:
+        message: one message as received; a byte order mark and blank lines before MSH are passed over.
+        default_codec: charset of the source, used where MSH is not ASCII and does not say.
+
+    Raises:
+        MessageError: ``HL7-NO-MSH`` where the message does not begin with MSH, ``HL7-DELIMITERS`` where the
+            characters after it cannot be delimiters (HL7 v2.5.1 §2.5.4).
+    """
+    start = _START.match(message)
+    if start is None:
+        raise MessageError("HL7-NO-MSH", "the message does not begin with an MSH segment")
+    separator = start.group(1)
+    if separator.isalnum() or not 0x20 < separator[0] < 0x7F:
+        raise MessageError("HL7-DELIMITERS", "MSH-1 is not a printable delimiter", segment="MSH", field=1)
+    line_end = _LINE_END.search(message, start.end())
+    end = line_end.start() if line_end else len(message)
+    line = message[start.start(1) - 3 : end]
+    parts = _split(line, separator, default_codec)
+    # parts[0] is "MSH", parts[1] is MSH-2: MSH-1 is the separator itself
+    encoding = parts[1] if len(parts) > 1 else b""
+    delimiters = separator + encoding
+    if (
+        not encoding
+        or len(encoding) > 5
+        or len(set(delimiters)) != len(delimiters)
+        or any(b <= 0x20 or b >= 0x7F or bytes([b]).isalnum() for b in delimiters)
+    ):
+        raise MessageError("HL7-DELIMITERS", "MSH-2 does not hold distinct delimiters", segment="MSH", field=2)
+    fields = (parts[0], separator, *parts[1:])
+    return Header(separator, encoding, fields, end, codec_of(fields[18]) if len(fields) > 18 else None)
+
+
+def _split(line: bytes, separator: bytes, default_codec: str) -> list[bytes]:
+    """Split MSH into fields; in GB 18030 and Big5 only after decoding, for ``|`` may be half an ideograph."""
+    parts = line.split(separator)
+    if line.isascii():
+        return parts
+    named = codec_of(parts[17]) if len(parts) > 17 else None
+    for codec in (named or default_codec, "gb18030"):
+        if codec not in TRAIL_BYTES_LOOK_LIKE_DELIMITERS and codec != "utf-8":
+            return parts
+        try:
+            return [part.encode(codec) for part in line.decode(codec).split(separator.decode("ascii"))]
+        except UnicodeError:
+            continue
+    return parts
