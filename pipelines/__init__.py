@@ -1,0 +1,1 @@
+"""What happens to messages: pure functions on Arrow batches, and beside them the thin Beam transforms."""

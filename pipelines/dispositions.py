@@ -1,0 +1,203 @@
+"""What became of each message: pure functions from raw rows, decisions and parser's answers to ledger rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_layout.claims import Claim
+from schemas.modality import Modality, Parsed
+from schemas.source import Sources
+from schemas.table import Table
+from schemas.tables.ops import LEDGER, QUARANTINE, ROW_COUNT
+
+NO_MONTH = "none"
+
+IDENTITY_COLUMNS = (
+    "topic_id", "partition", "offset", "source", "received_at", "control_id", "message_type", "processing_id",
+    "sent_date", "id_hash", "content_hash", "problem", "landed_month",
+)  # fmt: skip
+"""Columns of a raw table that pass 1 reads: everything but the bytes."""
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Judgement of the messages of one part before their bodies are read.
+
+    Attributes:
+        disposition: string array; ``quarantined`` or ``ignored`` where the envelope decides, null else.
+        code: string array; the reason, null where there is none.
+    """
+
+    disposition: pa.Array
+    code: pa.Array
+
+
+def judge_envelopes(raw: pa.Table, modality: Modality, sources: Sources) -> Verdicts:
+    """Quarantine what cannot be a message and set aside what its source does not accept."""
+    problem = _whole(raw.column("problem"))
+    aside = modality.triage(raw, sources)
+    disposition = pc.if_else(
+        pc.is_valid(problem),
+        pa.scalar("quarantined"),
+        pc.if_else(pc.is_valid(aside), pa.scalar("ignored"), pa.scalar(None, pa.string())),
+    )
+    return Verdicts(_whole(disposition), _whole(pc.coalesce(problem, aside)))
+
+
+def buckets_of(sent_date: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Buckets of the duplicate index: year and month as sent (``202603``), ``none`` where there is none.
+
+    The zone plays no part: a resend carries the same digits as what it repeats.
+    """
+    text = _whole(sent_date)
+    month = pc.utf8_slice_codeunits(text, 0, 6)
+    valid = pc.match_substring_regex(month, r"^[0-9]{4}(0[1-9]|1[0-2])$")
+    return pc.if_else(pc.fill_null(valid, False), month, pa.scalar(NO_MONTH))
+
+
+def attach_origin(
+    table: Table, rows: pa.Table, raw: pa.Table, parsed: Parsed, claim: Claim, reading: int
+) -> pa.Table:
+    """Complete what a parser gives for a table with where each row came from.
+
+    Args:
+        table: the target; its columns and their order are what comes out.
+        rows: the parser's rows: ``row`` (index into ``raw``) and columns of the table.
+        raw: the raw rows that were parsed.
+        parsed: for what the parser says of each message.
+        claim: the batch.
+        reading: 0 for the first reading of a message.
+    """
+    row = _whole(rows.column("row"))
+    place = np.full(raw.num_rows, -1, np.int64)
+    place[_whole(parsed.messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(
+        parsed.messages.num_rows
+    )
+    message = pa.array(place[row.to_numpy(zero_copy_only=False)])
+    n = rows.num_rows
+    from_raw = {name: raw.column(name).take(row) for name in ("topic_id", "partition", "offset", "source", "received_at")}
+    from_message = {
+        name: parsed.messages.column(name).take(message)
+        for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date")
+    }
+    own = {name: rows.column(name) for name in rows.column_names if name != "row"}
+    made = {
+        "event_month": month_start(from_message["event_date"]),
+        "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
+        "reading": pa.array(np.full(n, reading, np.int32)),
+    }
+    columns = {**from_raw, **from_message, **made, **own}
+    return pa.table(
+        {
+            field.name: columns[field.name].cast(field.type)
+            if field.name in columns
+            else pa.nulls(n, field.type)
+            for field in table.fields
+        }
+    )
+
+
+def month_start(dates: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """First day of each date's month, as date32; null stays null."""
+    whole = _whole(dates)
+    return pc.floor_temporal(whole.cast(pa.timestamp("s")), unit="month").cast(pa.date32())
+
+
+def ledger_rows(
+    raw: pa.Table,
+    disposition: pa.Array,
+    codes: pa.Array,
+    row_counts: pa.Array,
+    modality: Modality,
+    claim: Claim,
+    reading: int,
+) -> pa.Table:
+    """Rows of ``ops/ledger`` for all messages of a part, in the order of ``raw``."""
+    n = raw.num_rows
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        name: raw.column(name)
+        for name in ("landed_month", "topic_id", "partition", "offset", "source", "received_at", "control_id",
+                     "message_type", "id_hash", "content_hash")
+    }  # fmt: skip
+    columns |= {
+        "raw_table": pa.array([modality.raw.name] * n, pa.string()),
+        "sent_month": buckets_of(raw.column("sent_date")),
+        "disposition": disposition,
+        "codes": codes,
+        "row_counts": row_counts,
+        "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
+        "reading": pa.array(np.full(n, reading, np.int32)),
+        "decided_at": pa.array([claim.made_at] * n, LEDGER.arrow_schema.field("decided_at").type),
+    }
+    return pa.table({field.name: columns[field.name].cast(field.type) for field in LEDGER.fields})
+
+
+def quarantine_rows(ledger: pa.Table, places: Mapping[int, tuple[str | None, int | None, int | None]]) -> pa.Table:
+    """Rows of ``ops/quarantine`` for the ledger rows that are quarantined.
+
+    Args:
+        ledger: rows of the ledger.
+        places: for rows (by position in ``ledger``) where the parser named it: segment, its index, field.
+    """
+    rows = np.flatnonzero(_whole(pc.equal(ledger.column("disposition"), "quarantined")).to_numpy(zero_copy_only=False))
+    bad = ledger.take(pa.array(rows))
+    named = [places.get(int(row), (None, None, None)) for row in rows]
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {name: bad.column(name) for name in bad.column_names}
+    columns |= {
+        "code": pc.list_element(bad.column("codes"), 0) if len(rows) else pa.array([], pa.string()),
+        "segment": pa.array([place[0] for place in named], pa.string()),
+        "segment_index": pa.array([place[1] for place in named], pa.int32()),
+        "field": pa.array([place[2] for place in named], pa.int32()),
+    }
+    return pa.table({field.name: columns[field.name].cast(field.type) for field in QUARANTINE.fields})
+
+
+def count_rows(tables: Mapping[str, pa.Table], messages: int) -> np.ndarray:
+    """How many rows each message has in each table: int32 array of shape (messages, tables)."""
+    counts = np.zeros((messages, len(tables)), np.int32)
+    for column, rows in enumerate(tables.values()):
+        if rows.num_rows:
+            index = _whole(rows.column("row")).to_numpy(zero_copy_only=False)
+            counts[:, column] = np.bincount(index, minlength=messages)
+    return counts
+
+
+def row_count_lists(names: Sequence[str], counts: np.ndarray) -> pa.Array:
+    """The ledger's ``row_counts``: a list of (table, rows) per message, tables without rows left out."""
+    present = counts > 0
+    message, column = np.nonzero(present)
+    offsets = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int32)
+    dictionary = pa.array(list(names), pa.string())
+    values = pa.StructArray.from_arrays(
+        [dictionary.take(pa.array(column)), pa.array(counts[message, column])], fields=list(ROW_COUNT)
+    )
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def code_lists(per_message: pa.Array, reason: pa.Array) -> pa.Array:
+    """The ledger's ``codes``: the reason of the disposition where there is one, else the parser's findings."""
+    has_reason = _whole(pc.is_valid(reason))
+    valid = has_reason.to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(valid)]).astype(np.int32)
+    reasons = pa.ListArray.from_arrays(pa.array(offsets), reason.drop_null())
+    return pc.if_else(has_reason, reasons, per_message)
+
+
+def scatter(values: pa.Array | pa.ChunkedArray, rows: pa.Array | pa.ChunkedArray, length: int) -> pa.Array:
+    """An array of ``length`` with ``values`` at the positions ``rows`` and null elsewhere."""
+    place = np.full(length, -1, np.int64)
+    place[_whole(rows).to_numpy(zero_copy_only=False)] = np.arange(len(rows))
+    return _whole(values).take(pa.array(place, mask=place < 0))
+
+
+def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(array, pa.ChunkedArray):
+        return array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    return array
+
+

@@ -1,0 +1,227 @@
+"""Land: Kafka offset ranges → a raw table, every byte as received.
+
+::
+
+    ranges ─► Reshuffle ─► WriteRaw (read a range, hash, write Parquet) ─► GroupByKey ─► CommitRaw
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_layout.claims import Claim
+from lake_layout.files import NewFile, write_file
+from lake_layout.lake import Lake
+from lake_layout.objects import ObjectStore, open_store
+from lake_layout.stage import commit_table
+from pipelines.parts import coded
+from schemas.modality import Modality
+from schemas.source import Sources
+from schemas.table import INSTANT
+
+UNKNOWN_SOURCE = "unknown"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OffsetRange(Protocol):
+    """Offsets [start, end) of one partition of one life of a topic."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def topic_id(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
+class Records(Protocol):
+    """Some records of a range, as columns of equal length in the order of offsets.
+
+    ``timestamps`` are milliseconds since 1970 (negative where Kafka has none); ``values`` are None for
+    tombstones.
+    """
+
+    @property
+    def offsets(self) -> Sequence[int]: ...
+    @property
+    def timestamps(self) -> Sequence[int]: ...
+    @property
+    def values(self) -> Sequence[bytes | None]: ...
+    @property
+    def headers(self) -> Sequence[Mapping[str, bytes]]: ...
+
+
+ReadRange = Callable[[OffsetRange], Iterable[Records]]
+
+
+@dataclass(frozen=True)
+class Land(beam.PTransform):  # type: ignore[misc]
+    """The graph of one batch of the land stage.
+
+    Attributes:
+        lake: where the raw table lies.
+        claim: the batch, with the offsets that it ends at.
+        modality: what kind of messages the topic carries.
+        ranges: what to read, cut so that workers share it.
+        sources: settings of the senders.
+        read: reads a range (picklable).
+        guard: called just before the commit; raises LakeError where the topic is no longer the same.
+    """
+
+    lake: Lake
+    claim: Claim
+    modality: Modality
+    ranges: tuple[OffsetRange, ...]
+    sources: Sources
+    read: ReadRange
+    guard: Callable[[], None]
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        return (
+            begin
+            | "Ranges" >> beam.Create(self.ranges)
+            | "ShareOut" >> beam.Reshuffle()
+            | "WriteRaw" >> beam.ParDo(WriteRaw(self.lake, self.modality, self.sources, self.read))
+            | "ToOneCommitter" >> beam.Map(_with_table)
+            | "Gather" >> beam.GroupByKey()
+            | "CommitRaw" >> beam.ParDo(CommitRaw(self.lake, self.claim, self.modality, self.guard))
+        )
+
+
+def _with_table(file: NewFile) -> tuple[str, NewFile]:
+    return file.table, file
+
+
+class WriteRaw(beam.DoFn):  # type: ignore[misc]
+    """Offset range → descriptors of the Parquet files that hold its records."""
+
+    def __init__(self, lake: Lake, modality: Modality, sources: Sources, read: ReadRange) -> None:
+        self.lake, self.modality, self.sources, self.read = lake, modality, sources, read
+
+    @coded
+    def process(self, offsets: OffsetRange) -> Iterator[NewFile]:
+        store = open_store(self.lake.location)
+        for records in self.read(offsets):
+            rows = raw_rows(offsets, records, self.modality, self.sources, store)
+            yield from write_by_month(self.lake, self.modality, rows)
+
+
+class CommitRaw(beam.DoFn):  # type: ignore[misc]
+    """All files of the batch → one commit that also records the offsets reached."""
+
+    def __init__(self, lake: Lake, claim: Claim, modality: Modality, guard: Callable[[], None]) -> None:
+        self.lake, self.claim, self.modality, self.guard = lake, claim, modality, guard
+
+    @coded
+    def process(self, files: tuple[str, Iterable[NewFile]]) -> Iterator[int]:
+        ordered = sorted(files[1], key=lambda file: file.path)
+        self.guard()
+        commit_table(self.lake, self.claim, self.modality.raw, ordered)
+        yield sum(file.rows for file in ordered)
+
+
+def raw_rows(
+    offsets: OffsetRange, records: Records, modality: Modality, sources: Sources, store: ObjectStore
+) -> pa.Table:
+    """Rows of the raw table without its partition column.
+
+    A record without the headers that a connector sets (somebody wrote to the topic by other means) is kept all
+    the same: its source is ``unknown`` and its time of receipt is Kafka's.
+    """
+    n = len(records.offsets)
+    columns: dict[str, list[object]] = {name: [] for name in ("source", "content_type", "batch", "object_path")}
+    received: list[datetime] = []
+    payloads: list[bytes | None] = []
+    contents: list[bytes] = []
+    problems: list[str | None] = []
+    for timestamp, value, headers in zip(records.timestamps, records.values, records.headers, strict=True):
+        columns["source"].append(_text(headers.get("source")) or UNKNOWN_SOURCE)
+        columns["content_type"].append(_text(headers.get("content-type")))
+        columns["batch"].append(_text(headers.get("batch")))
+        path = _text(headers.get("object-path"))
+        columns["object_path"].append(path)
+        received.append(_instant(headers.get("received-at"), timestamp))
+        if path is None:
+            payloads.append(value or b"")
+            contents.append(value or b"")
+            problems.append(None if value else "RECORD-EMPTY")
+        else:
+            content, problem = fetch_object(store, path, headers)
+            payloads.append(None)
+            contents.append(content)
+            problems.append(problem)
+    envelopes = modality.envelopes(contents, [sources.get(str(name)) for name in columns["source"]])
+    problem = pc.coalesce(pa.array(problems, pa.string()), envelopes.column("problem"))
+    table = {
+        "topic_id": pa.array([offsets.topic_id] * n, pa.string()),
+        "partition": pa.array(np.full(n, offsets.partition, np.int32)),
+        "offset": pa.array(records.offsets, pa.int64()),
+        "kafka_time": pa.array(
+            [t * 1000 if t >= 0 else None for t in records.timestamps], pa.int64()
+        ).cast(INSTANT),
+        **{name: pa.array(values, pa.string()) for name, values in columns.items()},
+        "received_at": pa.array(received, INSTANT),
+        "payload": pa.array(payloads, pa.binary()),
+        "size": pa.array([len(content) for content in contents], pa.int64()),
+        **{name: envelopes.column(name) for name in envelopes.schema.names},
+        "problem": problem,
+    }
+    names = [field.name for field in modality.raw.fields if field.name != modality.raw.partition_by]
+    return pa.table({name: table[name] for name in names})
+
+
+def write_by_month(lake: Lake, modality: Modality, rows: pa.Table) -> Iterator[NewFile]:
+    """Write rows to one file per month of receipt (a range that crosses a month's end has two)."""
+    months = months_of(rows.column("received_at"))
+    for month in pc.unique(months).to_pylist():
+        yield write_file(lake, modality.raw, rows.filter(pc.equal(months, pa.scalar(month, pa.date32()))), month)
+
+
+def months_of(instants: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """First day of the month (date32) of each instant in UTC."""
+    floored = pc.floor_temporal(instants, unit="month").cast(pa.timestamp("us")).cast(pa.date32())
+    return floored.combine_chunks() if isinstance(floored, pa.ChunkedArray) else floored
+
+
+def fetch_object(store: ObjectStore, path: str, headers: Mapping[str, bytes]) -> tuple[bytes, str | None]:
+    """The bytes of a message that was too large for Kafka, or a code where the object is not what was stored.
+
+    Raises:
+        TransportError: the store does not answer; the batch is tried again.
+    """
+    content = store.get_or_none(path)
+    if content is None:
+        return b"", "OBJECT-MISSING"
+    digest = headers.get("object-sha256", b"").decode("ascii", "replace")
+    if hashlib.sha256(content).hexdigest() != digest:
+        return b"", "OBJECT-DAMAGED"
+    return content, None
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("utf-8", "replace") if value else None
+
+
+def _instant(header: bytes | None, kafka_milliseconds: int) -> datetime:
+    """Time of receipt from the header, else from Kafka's own stamp."""
+    if header:
+        try:
+            moment = datetime.fromisoformat(header.decode("ascii"))
+        except (ValueError, UnicodeDecodeError):
+            moment = None
+        if moment is not None and moment.tzinfo is not None and date(1970, 1, 1) <= moment.date() < date(2200, 1, 1):
+            return moment.astimezone(UTC)
+    return datetime.fromtimestamp(max(kafka_milliseconds, 0) / 1000, UTC) if kafka_milliseconds > 0 else _EPOCH

@@ -1,0 +1,367 @@
+"""Normalise: files that raw commits added → typed tables, quarantine, and last of all the ledger.
+
+::
+
+    parts ─► ReadIds ─► by month ─► Decide ──────────────┐ (pass 1: hashes and ids only)
+      │                    │                             ▼
+      └──────────────────────────────────────────► ParsePart ─► files of tables ─► CommitTable ─┐
+                           │                        │    │                                      │
+                           │     unreadable in body │    │ ledger rows of the part              │
+                           ▼                        │    ▼                                      ▼
+                        Redecide ◄──────────────────┘  WriteLedger ─► files of the ledger ─► CommitLedger
+
+A message that only the reading of its body shows to be unreadable was counted among the candidates in pass 1.
+Redecide judges its month again without it, so that dispositions do not depend on how messages fall into
+batches; the tables' rows do not change by that, since copies of an unreadable message are unreadable too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_layout.claims import Claim
+from lake_layout.files import NewFile, write_file
+from lake_layout.lake import Lake
+from lake_layout.objects import open_store
+from lake_layout.reading import read_file
+from lake_layout.sorted_runs import IndexLocation
+from lake_layout.stage import commit_table
+from pipelines.deduplicate import decide, open_index
+from pipelines.dispositions import (
+    IDENTITY_COLUMNS,
+    attach_origin,
+    buckets_of,
+    code_lists,
+    count_rows,
+    judge_envelopes,
+    ledger_rows,
+    quarantine_rows,
+    row_count_lists,
+    scatter,
+)
+from pipelines.parts import Part, coded, from_bytes, to_bytes
+from schemas.modality import Modality
+from schemas.source import Sources
+from schemas.table import Table
+from schemas.tables.ops import LEDGER, QUARANTINE
+
+READING = 0  # first reading of a message; reprocessing counts on
+
+Unreadable = tuple[int, int, str]  # id hash, content hash, code
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every step of the graph knows.
+
+    Attributes:
+        lake: where the tables lie.
+        claim: the batch: which raw versions, and the ledger version that duplicates are decided against.
+        modality: what kind of messages.
+        sources: settings of the senders.
+        index: where the duplicate index lies on a worker's own disk.
+    """
+
+    lake: Lake
+    claim: Claim
+    modality: Modality
+    sources: Sources
+    index: IndexLocation
+
+    @property
+    def ledger_version(self) -> int:
+        return self.claim.pins[LEDGER.name]
+
+
+@dataclass(frozen=True)
+class Normalise(beam.PTransform):  # type: ignore[misc]
+    """The graph of one batch of the normalise stage."""
+
+    batch: Batch
+    parts: tuple[Part, ...]
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        batch = self.batch
+        parts = begin | "Parts" >> beam.Create(self.parts)
+
+        ids = parts | "ShareOut" >> beam.Reshuffle() | "ReadIds" >> beam.ParDo(ReadIds(batch))
+        months = ids | "ByMonth" >> beam.GroupByKey()
+        decisions = months | "Decide" >> beam.ParDo(Decide(batch))
+
+        numbered = parts | "Number" >> beam.Map(_numbered)
+        parsed = (
+            {"part": numbered, "decisions": decisions}
+            | "PartWithDecisions" >> beam.CoGroupByKey()
+            | "ParsePart" >> beam.ParDo(ParsePart(batch)).with_outputs("ledger", "unreadable", main="files")
+        )
+
+        unreadable = beam.pvalue.AsList(parsed.unreadable)
+        corrections = months | "Redecide" >> beam.ParDo(Redecide(batch), unreadable)
+        ledger_files = (
+            {"ledger": parsed.ledger, "corrections": corrections}
+            | "LedgerWithCorrections" >> beam.CoGroupByKey()
+            | "WriteLedger" >> beam.ParDo(WriteLedger(batch)).with_outputs("quarantine", main="ledger")
+        )
+
+        committed = (
+            (parsed.files, ledger_files.quarantine)
+            | "AllTables" >> beam.Flatten()
+            | "ByTable" >> beam.GroupByKey()
+            | "CommitTable" >> beam.ParDo(CommitTable(batch))
+        )
+        return (
+            (ledger_files.ledger, committed)
+            | "LedgerLast" >> beam.Flatten()
+            | "GatherLedger" >> beam.GroupByKey()
+            | "CommitLedger" >> beam.ParDo(CommitLedger(batch))
+        )
+
+
+def _numbered(part: Part) -> tuple[int, Part]:
+    return part.number, part
+
+
+class ReadIds(beam.DoFn):  # type: ignore[misc]
+    """Part → per month, the ids of its messages that may be read (pass 1)."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, part: Part) -> Iterator[tuple[str, bytes]]:
+        raw = read_part(self.batch, part, IDENTITY_COLUMNS)
+        verdicts = judge_envelopes(raw, self.batch.modality, self.batch.sources)
+        candidates = pc.is_null(verdicts.disposition)
+        ids = pa.table(
+            {
+                "file": pa.array(np.full(raw.num_rows, part.number, np.int32)),
+                "row": pa.array(np.arange(raw.num_rows, dtype=np.int32)),
+                **{
+                    name: raw.column(name)
+                    for name in ("received_at", "topic_id", "partition", "offset", "id_hash", "content_hash")
+                },
+                "bucket": buckets_of(raw.column("sent_date")),
+            }
+        ).filter(candidates)
+        for bucket in pc.unique(ids.column("bucket")).to_pylist():
+            yield bucket, to_bytes(ids.filter(pc.equal(ids.column("bucket"), bucket)).drop_columns(["bucket"]))
+
+
+class Decide(beam.DoFn):  # type: ignore[misc]
+    """The ids of a month → dispositions, by part."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, month: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
+        bucket, pieces = month
+        yield from _by_part(decide_month(self.batch, bucket, _concat(pieces)))
+
+
+class Redecide(beam.DoFn):  # type: ignore[misc]
+    """The ids of a month, once more without the messages whose bodies could not be read; only what changes."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, month: tuple[str, Iterable[bytes]], unreadable: list[Unreadable]) -> Iterator[tuple[int, bytes]]:
+        if not unreadable:
+            return
+        bucket, pieces = month
+        ids = _concat(pieces)
+        reasons = {(id_hash, content_hash): code for id_hash, content_hash, code in unreadable}
+        keys = zip(ids.column("id_hash").to_pylist(), ids.column("content_hash").to_pylist(), strict=True)
+        reason = pa.array([reasons.get(key) for key in keys], pa.string())
+        if reason.null_count == len(reason):
+            return
+        readable = decide_month(self.batch, bucket, ids.filter(pc.is_null(reason)))
+        copies = ids.select(["file", "row"]).filter(pc.is_valid(reason))
+        quarantined = pa.array(["quarantined"] * copies.num_rows, pa.string())
+        yield from _by_part(
+            pa.concat_tables(
+                [
+                    readable.append_column("reason", pa.nulls(readable.num_rows, pa.string())),
+                    copies.append_column("disposition", quarantined).append_column("reason", reason.drop_null()),
+                ]
+            )
+        )
+
+
+class ParsePart(beam.DoFn):  # type: ignore[misc]
+    """Part and decisions → files of the tables, ledger rows, and keys of what proved unreadable (pass 2)."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(
+        self, grouped: tuple[int, Mapping[str, Iterable[Part | bytes]]]
+    ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
+        number, inputs = grouped
+        batch, modality = self.batch, self.batch.modality
+        (part,) = inputs["part"]
+        raw = read_part(batch, part, (*IDENTITY_COLUMNS, "payload", "object_path"))
+        n = raw.num_rows
+        verdicts = judge_envelopes(raw, modality, batch.sources)
+        disposition = pc.coalesce(verdicts.disposition, _decided(inputs["decisions"], n))
+        read = np.flatnonzero(pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False))
+        chosen = with_objects(batch, raw.take(pa.array(read)))
+        parsed = modality.parse(chosen, batch.sources)
+
+        for table in modality.tables:
+            rows = parsed.tables.get(table.name)
+            if rows is not None and rows.num_rows:
+                full = attach_origin(table, rows, chosen, parsed, batch.claim, READING)
+                for file in write_by_partition(batch.lake, table, full):
+                    yield table.name, file
+
+        bad = parsed.unreadable
+        bad_rows = read[bad.column("row").to_numpy()] if bad.num_rows else np.array([], np.int64)
+        flags = np.zeros(n, bool)
+        flags[bad_rows] = True
+        disposition = pc.if_else(pa.array(flags), pa.scalar("quarantined"), disposition)
+        reason = pc.coalesce(verdicts.code, scatter(bad.column("code"), pa.array(bad_rows), n))
+        findings = scatter(parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n)
+        counts = np.zeros((n, len(parsed.tables)), np.int32)
+        counts[read] = count_rows(parsed.tables, len(read))
+        ledger = ledger_rows(
+            raw, disposition, code_lists(findings, reason), row_count_lists(list(parsed.tables), counts),
+            modality, batch.claim, READING,
+        )  # fmt: skip
+        places = {
+            int(row): (place["segment"], place["segment_index"], place["field"])
+            for row, place in zip(bad_rows, bad.to_pylist(), strict=True)
+        }
+        yield beam.pvalue.TaggedOutput("ledger", (number, (to_bytes(ledger), places)))
+        for row, code in zip(bad_rows, bad.column("code").to_pylist(), strict=True):
+            key = (raw.column("id_hash")[int(row)].as_py(), raw.column("content_hash")[int(row)].as_py())
+            yield beam.pvalue.TaggedOutput("unreadable", (*key, code))
+
+
+class WriteLedger(beam.DoFn):  # type: ignore[misc]
+    """Ledger rows of a part and their corrections → files of the ledger and of the quarantine."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(
+        self, grouped: tuple[int, Mapping[str, Iterable[object]]]
+    ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
+        _, inputs = grouped
+        ((data, places),) = inputs["ledger"]  # type: ignore[misc]
+        ledger = correct(from_bytes(data), inputs["corrections"])  # type: ignore[has-type, arg-type]
+        for file in write_by_partition(self.batch.lake, LEDGER, ledger):
+            yield LEDGER.name, file
+        bad = quarantine_rows(ledger, places)  # type: ignore[has-type]
+        for file in write_by_partition(self.batch.lake, QUARANTINE, bad):
+            yield beam.pvalue.TaggedOutput("quarantine", (QUARANTINE.name, file))
+
+
+class CommitTable(beam.DoFn):  # type: ignore[misc]
+    """All files of a table → its commit; says to the ledger's committer that it is done."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, grouped: tuple[str, Iterable[NewFile]]) -> Iterator[tuple[str, NewFile | None]]:
+        name, files = grouped
+        table = self._table(name)
+        commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
+        yield LEDGER.name, None
+
+    def _table(self, name: str) -> Table:
+        return next(table for table in (*self.batch.modality.tables, QUARANTINE) if table.name == name)
+
+
+class CommitLedger(beam.DoFn):  # type: ignore[misc]
+    """The ledger's commit, after all others: it ends the batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, grouped: tuple[str, Iterable[NewFile | None]]) -> Iterator[int]:
+        files = sorted((file for file in grouped[1] if file is not None), key=lambda file: file.path)
+        commit_table(self.batch.lake, self.batch.claim, LEDGER, files)
+        yield sum(file.rows for file in files)
+
+
+def read_part(batch: Batch, part: Part, columns: Iterable[str]) -> pa.Table:
+    """Columns of all raw rows of a part, in the order of its files."""
+    wanted = list(columns)
+    pieces = [read_file(batch.lake, batch.modality.raw, path, wanted) for path in part.files]
+    return pa.concat_tables(pieces).combine_chunks()
+
+
+def with_objects(batch: Batch, raw: pa.Table) -> pa.Table:
+    """Put the bytes of messages that lie in objects into ``payload``."""
+    outside = np.flatnonzero(pc.is_valid(raw.column("object_path")).to_numpy())
+    if not len(outside):
+        return raw
+    store = open_store(batch.lake.location)
+    payload = raw.column("payload").to_pylist()
+    for row in outside:
+        payload[row] = store.get(raw.column("object_path")[int(row)].as_py())
+    return raw.set_column(raw.column_names.index("payload"), "payload", pa.array(payload, pa.binary()))
+
+
+def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
+    """Dispositions of a month's ids against the index as it was when the batch was claimed."""
+    index = open_index(batch.lake, batch.index, batch.ledger_version)
+    return decide(ids, index, bucket).select(["file", "row", "disposition"])
+
+
+def write_by_partition(lake: Lake, table: Table, rows: pa.Table) -> Iterator[NewFile]:
+    """Write rows to one file per month of the table's partition column."""
+    if not rows.num_rows or table.partition_by is None:
+        return
+    months = rows.column(table.partition_by)
+    for month in pc.unique(months).to_pylist():
+        same = pc.is_null(months) if month is None else pc.equal(months, pa.scalar(month, pa.date32()))
+        yield write_file(lake, table, rows.filter(same).drop_columns([table.partition_by]), month)
+
+
+def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:
+    """Ledger rows with the dispositions that judging again without unreadable messages changed.
+
+    A copy that was taken for a duplicate of an unreadable message is quarantined for the same reason.
+    """
+    pieces = [from_bytes(piece) for piece in corrections]
+    if not pieces:
+        return ledger
+    changed = pa.concat_tables(pieces)
+    new, reason = (
+        scatter(changed.column(name), changed.column("row"), ledger.num_rows) for name in ("disposition", "reason")
+    )
+    names = ledger.column_names
+    disposition = pc.coalesce(new, ledger.column("disposition").combine_chunks())
+    codes = code_lists(ledger.column("codes").combine_chunks(), reason)
+    ledger = ledger.set_column(names.index("disposition"), "disposition", disposition)
+    return ledger.set_column(names.index("codes"), "codes", codes)
+
+
+def _concat(pieces: Iterable[bytes]) -> pa.Table:
+    return pa.concat_tables([from_bytes(piece) for piece in pieces]).combine_chunks()
+
+
+def _by_part(decided: pa.Table) -> Iterator[tuple[int, bytes]]:
+    for number in pc.unique(decided.column("file")).to_pylist():
+        yield number, to_bytes(decided.filter(pc.equal(decided.column("file"), number)).drop_columns(["file"]))
+
+
+def _decided(pieces: Iterable[object], length: int) -> pa.Array:
+    tables = [from_bytes(piece) for piece in pieces if isinstance(piece, bytes)]
+    if not tables:
+        return pa.nulls(length, pa.string())
+    decided = pa.concat_tables(tables)
+    return scatter(decided.column("disposition"), decided.column("row"), length)
