@@ -17,6 +17,7 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
 
 from lake_layout.claims import Claim
 from lake_layout.files import NewFile, write_file
@@ -261,6 +263,8 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
         ledger = correct(from_bytes(data), inputs["corrections"])  # type: ignore[has-type, arg-type]
         for file in write_by_partition(self.batch.lake, LEDGER, ledger):
             yield LEDGER.name, file
+        for name, count in Counter(ledger.column("disposition").to_pylist()).items():
+            Metrics.counter("phl", f"disposition_{name}").inc(count)
         bad = quarantine_rows(ledger, places)  # type: ignore[has-type]
         for file in write_by_partition(self.batch.lake, QUARANTINE, bad):
             yield beam.pvalue.TaggedOutput("quarantine", (QUARANTINE.name, file))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
@@ -12,7 +11,7 @@ from typing import ParamSpec, TypeVar
 import pyarrow as pa
 
 from lake_layout.added_since import AddedFile
-from schemas.errors import IngestError, LakeError
+from schemas.errors import IngestError, LakeError, TransportError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,18 +77,22 @@ def coded(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
             raise
         except MemoryError:
             raise LakeError("STAGE-MEMORY", "out of memory; lower ingest.batch_messages or batch_bytes") from None
+        except OSError as error:
+            raise TransportError(
+                "STAGE-IO", "a file, the store or the network failed", kind=type(error).__name__, place=place_of(error)
+            ) from None
         except Exception as error:  # noqa: BLE001 - the border to the runner: nothing uncoded may pass
             raise LakeError(
                 "STAGE-INTERNAL", "a defect of this program; report kind and place", kind=type(error).__name__,
-                place=_place(),
+                place=place_of(error),
             ) from None
 
     return process
 
 
-def _place() -> str:
-    """``file:line`` of where the current exception was raised, without its text."""
-    trace = sys.exc_info()[2]
+def place_of(error: BaseException) -> str:
+    """``file:line`` of where an error was raised, without its text."""
+    trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None:

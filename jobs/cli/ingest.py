@@ -1,0 +1,100 @@
+"""``phl ingest``: Kafka → raw → normalised tables, once or for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.durations import seconds
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from jobs.settings import Settings
+
+
+def ingest_command(
+    once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
+    every: Annotated[str | None, typer.Option(help="Look for new messages this often, such as 5s.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage: land or normalise.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on behind offsets that Kafka no longer has (with --once).")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
+) -> None:
+    """Take messages from Kafka into the lake: land every byte, then normalise and deduplicate.
+
+    --once ends when nothing is left; --every 5s goes on until Ctrl-C and starts a stage again when it fails.
+    """
+    if once == (every is not None):
+        raise ConfigError("CONFIG-INGEST", "give either --once or --every DURATION", setting="--once, --every")
+    if stage not in (None, "land", "normalise"):
+        raise ConfigError("CONFIG-INGEST", "--stage is land or normalise", setting="--stage")
+    if accept_loss and not once:
+        raise ConfigError("CONFIG-INGEST", "--accept-loss goes with --once: a decision for one run", setting="--accept-loss")
+    from jobs.settings import load_settings
+
+    settings = load_settings(config)
+    stages = [stage] if stage else ["land", "normalise"]
+    if once:
+        _once(settings, stages, accept_loss=accept_loss, as_json=as_json)
+    else:
+        port = metrics_port if metrics_port is not None else settings.ingest.metrics_port
+        _for_ever(settings, stages, seconds(str(every), "--every"), port, config)
+
+
+def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: bool) -> None:
+    from jobs.ingest_once import ingest_once
+    from jobs.wiring import contexts
+
+    report = ingest_once(contexts(settings, accept_loss=accept_loss), stages)
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    for name, done in report.items():
+        found = ", ".join(f"{key} {count}" for key, count in done["dispositions"].items() if count)
+        typer.echo(
+            f"{name}: {done['messages']} messages in {done['batches']} batches, {done['seconds']:.1f} s"
+            + (f" ({found})" if found else "")
+        )
+
+
+def _for_ever(settings: Settings, stages: list[str], every: float, port: int | None, config: Path | None) -> None:
+    from jobs.supervise import Worker, supervise, worker_command
+
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    with tempfile.TemporaryDirectory(prefix="phl-metrics-") as folder:
+        if port is not None:
+            # Read by the workers when they import the metrics; they write there, this process serves the sum.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            _serve(folder, port)
+        workers = [Worker(stage, worker_command(stage, every, config)) for stage in stages]
+        supervise(workers, lambda: bool(asked))
+    sys.stderr.flush()
+
+
+def _serve(folder: str, port: int) -> None:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from jobs.metrics import serve_metrics
+
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    serve_metrics(registry, port)

@@ -1,0 +1,225 @@
+"""Run the stages: claim a batch, run its graph, until nothing is left or for ever.
+
+Everything that a graph needs it gets as arguments, so that the same graph runs in this process or on a cluster;
+only the runner's options differ.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import apache_beam as beam
+import structlog
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from connectors.kafka.connection import KafkaConnection
+from connectors.kafka.ranges import (
+    OffsetRange,
+    describe_topic,
+    plan_ranges,
+    range_of_app_id,
+    read_range,
+    require_same_topic,
+    split_ranges,
+)
+from lake_layout.added_since import files_added
+from lake_layout.claims import Claim
+from lake_layout.lake import Lake
+from lake_layout.sorted_runs import IndexLocation
+from lake_layout.stage import Plan, Progress, Stage, begin_batch
+from pipelines.land import Land
+from pipelines.normalise import Batch, Normalise
+from pipelines.parts import parts_of
+from schemas import errors
+from schemas.errors import IngestError, LakeError
+from schemas.modality import Modality
+from schemas.source import Sources
+from schemas.tables.ops import LEDGER, QUARANTINE
+
+log = structlog.get_logger(__name__)
+
+IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a batch takes in at most.
+
+    Attributes:
+        messages: of a batch.
+        part_messages: of one worker's share; with its bytes the bound of a worker's memory.
+        versions: raw commits that one normalise batch covers.
+    """
+
+    messages: int = 200_000
+    part_messages: int = 25_000
+    versions: int = 500
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the stages of one modality run on."""
+
+    lake: Lake
+    connection: KafkaConnection
+    modality: Modality
+    sources: Sources
+    index: IndexLocation
+    limits: Limits = field(default_factory=Limits)
+    options: tuple[str, ...] = IN_PROCESS
+    accept_loss: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A batch that ended: how many messages, what counters the graph kept, how long it took (seconds)."""
+
+    stage: str
+    batch: int
+    messages: int
+    seconds: float
+    counters: Mapping[str, int]
+
+
+def prepare(context: Context) -> None:
+    """Create what is missing: the tables of the modality."""
+    modality = context.modality
+    context.lake.create_missing((modality.raw, *modality.tables, QUARANTINE, LEDGER))
+
+
+def land_batch(context: Context) -> Outcome | None:
+    """Take one batch from Kafka into the raw table; None where there is nothing new."""
+    modality = context.modality
+    stage = Stage(f"land-{modality.name}", (modality.raw,), modality.raw)
+
+    def plan(progress: Progress) -> Plan | None:
+        state = describe_topic(context.connection, modality.topic)
+        ranges = plan_ranges(state, progress.version, context.limits.messages, accept_loss=context.accept_loss)
+        if not ranges:
+            return None
+        return Plan(
+            begin={r.app_id: r.start for r in ranges}, end={r.app_id: r.end for r in ranges}, pins={}
+        )
+
+    claim = begin_batch(context.lake, stage, plan, code_hash(modality, context.sources))
+    if claim is None:
+        return None
+    ranges = [range_of_app_id(app_id, claim.begin[app_id], end) for app_id, end in sorted(claim.end.items())]
+    shares = split_ranges(ranges, context.limits.part_messages)
+    guard = functools.partial(_guard, context.connection, tuple(ranges))
+    read = functools.partial(read_range, context.connection)
+    graph = Land(context.lake, claim, modality, tuple(shares), context.sources, read, guard)
+    return _run(context, claim, graph, sum(r.end - r.start for r in ranges))
+
+
+def _guard(connection: KafkaConnection, ranges: Sequence[OffsetRange]) -> None:
+    """Just before the commit: is each topic still the one that was read?"""
+    for topic, topic_id in {(r.topic, r.topic_id) for r in ranges}:
+        require_same_topic(connection, topic, topic_id)
+
+
+def normalise_batch(context: Context) -> Outcome | None:
+    """Take one batch of raw commits into the tables; None where there is nothing new."""
+    modality, lake = context.modality, context.lake
+    stage = Stage(f"normalise-{modality.name}", (*modality.tables, QUARANTINE, LEDGER), LEDGER)
+    app_id = f"normalise:{modality.raw.name}"
+
+    def plan(progress: Progress) -> Plan | None:
+        done = progress.version(app_id) or 0
+        end = _next_end(context, done, lake.version(modality.raw))
+        if end is None:
+            return None
+        return Plan(begin={app_id: done}, end={app_id: end}, pins={LEDGER.name: lake.version(LEDGER)})
+
+    claim = begin_batch(lake, stage, plan, code_hash(modality, context.sources))
+    if claim is None:
+        return None
+    files = files_added(lake, modality.raw, claim.begin[app_id], claim.end[app_id])
+    parts = parts_of(files, context.limits.part_messages)
+    batch = Batch(lake, claim, modality, context.sources, context.index)
+    return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))
+
+
+def _next_end(context: Context, done: int, newest: int) -> int | None:
+    """The raw version up to which the next batch reads: as many as the limits allow, at least one."""
+    if newest <= done:
+        return None
+    rows = 0
+    end = done
+    for file in files_added(
+        context.lake, context.modality.raw, done, min(newest, done + context.limits.versions)
+    ):
+        if end > done and file.version > end and rows + file.rows > context.limits.messages:
+            return end
+        rows += file.rows
+        end = max(end, file.version)
+    return end if rows else None
+
+
+def _run(context: Context, claim: Claim, graph: beam.PTransform, messages: int) -> Outcome:
+    started = time.monotonic()
+    counters = run_graph(graph, context.options)
+    outcome = Outcome(claim.stage, claim.batch, messages, time.monotonic() - started, counters)
+    log.info("batch_done", stage=claim.stage, batch=claim.batch, messages=messages, seconds=round(outcome.seconds, 3))
+    return outcome
+
+
+def run_graph(graph: beam.PTransform, options: Sequence[str]) -> dict[str, int]:
+    """Run a graph to its end and give its counters.
+
+    Raises:
+        IngestError: the coded error that a transform raised, found again in what the runner makes of it.
+    """
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    _ = pipeline | graph
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except Exception as error:  # noqa: BLE001 - runners wrap what a transform raised in errors of their own
+        raise coded_cause(error) from None
+    found = result.metrics().query(MetricsFilter().with_namespace("phl"))["counters"]
+    return {counter.key.metric.name: counter.committed or counter.attempted for counter in found}
+
+
+_CODED = re.compile(r"schemas\.errors\.(\w+): ([A-Z0-9-]+): ([^\n(]*)(?:\(([^()\n]*)\))?")
+
+
+def coded_cause(error: BaseException) -> IngestError:
+    """The coded error inside what a runner raised: as an object, else read from its text."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, IngestError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    text = _CODED.search(str(error))
+    if text is None:
+        return LakeError("STAGE-FAILED", "the runner failed; see its log", kind=type(error).__name__)
+    kind, code, message, where = text.groups()
+    cls = getattr(errors, kind, LakeError)
+    coordinates = dict(pair.split("=", 1) for pair in (where or "").split(", ") if "=" in pair)
+    return cls(code, message.strip(), **coordinates)
+
+
+@functools.lru_cache(maxsize=8)
+def _program_hash() -> str:
+    """Hash of the program text that decides what a batch writes."""
+    digest = hashlib.sha256()
+    for package in ("schemas", "lake_layout", "pipelines"):
+        root = Path(str(resources.files(package)))
+        for path in sorted(root.rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def code_hash(modality: Modality, sources: Sources) -> str:
+    """Hash of program and configuration: a batch begun by another is rolled back, never half mixed."""
+    settings = repr(sorted(sources.by_name.items()))
+    return hashlib.sha256(f"{_program_hash()}|{modality.name}|{modality.version}|{settings}".encode()).hexdigest()[:32]

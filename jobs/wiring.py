@@ -1,0 +1,26 @@
+"""Put the settings and the parts together: what the stages of each modality run on."""
+
+from __future__ import annotations
+
+from jobs.run_stages import IN_PROCESS, Context, Limits
+from jobs.settings import Settings
+from lake_layout.lake import Lake
+from lake_layout.sorted_runs import IndexLocation
+from pipelines.modalities import MODALITIES
+
+
+def contexts(settings: Settings, *, accept_loss: bool = False) -> list[Context]:
+    """One context per modality."""
+    return [
+        Context(
+            lake=Lake(settings.lake_location()),
+            connection=settings.kafka_connection(),
+            modality=modality,
+            sources=settings.sources(),
+            index=IndexLocation(str(settings.state_dir / "index")),
+            limits=Limits(messages=settings.ingest.batch_messages),
+            options=tuple(settings.ingest.runner_options) or IN_PROCESS,
+            accept_loss=accept_loss,
+        )
+        for modality in MODALITIES
+    ]

@@ -1,0 +1,8 @@
+"""The modalities that the lake takes in. A new kind of source is one more entry."""
+
+from __future__ import annotations
+
+from pipelines.hl7v2.modality import HL7V2
+from schemas.modality import Modality
+
+MODALITIES: tuple[Modality, ...] = (HL7V2,)
