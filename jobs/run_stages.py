@@ -46,6 +46,7 @@ from schemas.tables.ops import LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
 
+_NO_LIMIT = 2**62
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 
 
@@ -76,6 +77,17 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     options: tuple[str, ...] = IN_PROCESS
     accept_loss: bool = False
+    topic_prefix: str = ""
+
+    @property
+    def topic(self) -> str:
+        """The Kafka topic of the modality in this installation."""
+        return self.topic_prefix + self.modality.topic
+
+    @property
+    def normalise_app_id(self) -> str:
+        """Under this id the tables record up to which raw version they were filled."""
+        return f"normalise:{self.modality.raw.name}"
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def land_batch(context: Context) -> Outcome | None:
     stage = Stage(f"land-{modality.name}", (modality.raw,), modality.raw)
 
     def plan(progress: Progress) -> Plan | None:
-        state = describe_topic(context.connection, modality.topic)
+        state = describe_topic(context.connection, context.topic)
         ranges = plan_ranges(state, progress.version, context.limits.messages, accept_loss=context.accept_loss)
         if not ranges:
             return None
@@ -130,7 +142,7 @@ def normalise_batch(context: Context) -> Outcome | None:
     """Take one batch of raw commits into the tables; None where there is nothing new."""
     modality, lake = context.modality, context.lake
     stage = Stage(f"normalise-{modality.name}", (*modality.tables, QUARANTINE, LEDGER), LEDGER)
-    app_id = f"normalise:{modality.raw.name}"
+    app_id = context.normalise_app_id
 
     def plan(progress: Progress) -> Plan | None:
         done = progress.version(app_id) or 0
@@ -146,6 +158,21 @@ def normalise_batch(context: Context) -> Outcome | None:
     parts = parts_of(files, context.limits.part_messages)
     batch = Batch(lake, claim, modality, context.sources, context.index)
     return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))
+
+
+def land_lag(context: Context) -> int:
+    """Offsets in Kafka that are not landed yet."""
+    raw = context.lake.open(context.modality.raw)
+    state = describe_topic(context.connection, context.topic)
+    ranges = plan_ranges(state, raw.transaction_version, _NO_LIMIT, accept_loss=True)
+    return sum(r.end - r.start for r in ranges)
+
+
+def normalise_lag(context: Context) -> int:
+    """Landed messages that have no disposition yet."""
+    lake, raw = context.lake, context.modality.raw
+    done = lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
+    return sum(file.rows for file in files_added(lake, raw, done, lake.version(raw)))
 
 
 def _next_end(context: Context, done: int, newest: int) -> int | None:

@@ -21,6 +21,7 @@ def contexts(settings: Settings, *, accept_loss: bool = False) -> list[Context]:
             limits=Limits(messages=settings.ingest.batch_messages),
             options=tuple(settings.ingest.runner_options) or IN_PROCESS,
             accept_loss=accept_loss,
+            topic_prefix=settings.kafka.topic_prefix,
         )
         for modality in MODALITIES
     ]

@@ -29,6 +29,10 @@ from schemas.source import Sources
 from schemas.table import INSTANT
 
 UNKNOWN_SOURCE = "unknown"
+FILE_BYTES = 64 * 1024 * 1024
+"""The most bytes of messages whose rows share a file, those that lie in objects included: bounds memory here and
+where the file is parsed. A single message may be larger."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -115,8 +119,9 @@ class WriteRaw(beam.DoFn):  # type: ignore[misc]
     def process(self, offsets: OffsetRange) -> Iterator[NewFile]:
         store = open_store(self.lake.location)
         for records in self.read(offsets):
-            rows = raw_rows(offsets, records, self.modality, self.sources, store)
-            yield from write_by_month(self.lake, self.modality, rows)
+            for some in within_bytes(records, FILE_BYTES):
+                rows = raw_rows(offsets, some, self.modality, self.sources, store)
+                yield from write_by_month(self.lake, self.modality, rows)
 
 
 class CommitRaw(beam.DoFn):  # type: ignore[misc]
@@ -131,6 +136,43 @@ class CommitRaw(beam.DoFn):  # type: ignore[misc]
         self.guard()
         commit_table(self.lake, self.claim, self.modality.raw, ordered)
         yield sum(file.rows for file in ordered)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSlice:
+    """Consecutive records of a range."""
+
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    values: Sequence[bytes | None]
+    headers: Sequence[Mapping[str, bytes]]
+
+
+def within_bytes(records: Records, limit: int) -> Iterator[Records]:
+    """Cut records so that no piece has more than ``limit`` bytes of messages, objects included."""
+    sizes = np.array([_size(v, h) for v, h in zip(records.values, records.headers, strict=True)], np.int64)
+    if int(sizes.sum()) <= limit:
+        yield records
+        return
+    start, filled = 0, 0
+    for place, size in enumerate(sizes.tolist()):
+        if filled and filled + size > limit:
+            yield _slice(records, start, place)
+            start, filled = place, 0
+        filled += size
+    yield _slice(records, start, len(sizes))
+
+
+def _slice(records: Records, start: int, end: int) -> RecordSlice:
+    return RecordSlice(
+        records.offsets[start:end], records.timestamps[start:end], records.values[start:end], records.headers[start:end]
+    )
+
+
+def _size(value: bytes | None, headers: Mapping[str, bytes]) -> int:
+    claimed = headers.get("object-size", b"")
+    # as the sender of the record says; what it says wrongly costs memory, not correctness
+    return int(claimed) if claimed.isdigit() and len(claimed) < 12 else len(value or b"")
 
 
 def raw_rows(

@@ -55,7 +55,16 @@ from schemas.tables.ops import LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reprocessing counts on
 
-Unreadable = tuple[int, int, str]  # id hash, content hash, code
+PIECE_BYTES = 128 * 1024 * 1024
+"""Messages are parsed together up to this many bytes: bounds a worker's memory."""
+
+PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
+
+Unreadable = tuple[int, int, str]
+"""Id hash, content hash and code of a message whose body could not be read."""
+
+Places = dict[int, tuple[str | None, int | None, int | None]]
+"""By row: segment, its index and field that made a message unreadable."""
 
 
 @dataclass(frozen=True)
@@ -208,44 +217,22 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         self, grouped: tuple[int, Mapping[str, Iterable[Part | bytes]]]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
         number, inputs = grouped
-        batch, modality = self.batch, self.batch.modality
         (part,) = inputs["part"]
-        raw = read_part(batch, part, (*IDENTITY_COLUMNS, "payload", "object_path"))
-        n = raw.num_rows
-        verdicts = judge_envelopes(raw, modality, batch.sources)
-        disposition = pc.coalesce(verdicts.disposition, _decided(inputs["decisions"], n))
-        read = np.flatnonzero(pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False))
-        chosen = with_objects(batch, raw.take(pa.array(read)))
-        parsed = modality.parse(chosen, batch.sources)
-
-        for table in modality.tables:
-            rows = parsed.tables.get(table.name)
-            if rows is not None and rows.num_rows:
-                full = attach_origin(table, rows, chosen, parsed, batch.claim, READING)
-                for file in write_by_partition(batch.lake, table, full):
+        disposition = _decided(inputs["decisions"], part.rows)
+        ledgers: list[pa.Table] = []
+        places: Places = {}
+        first = 0
+        for raw in read_pieces(self.batch, part):
+            piece = read_messages(self.batch, raw, disposition.slice(first, raw.num_rows))
+            for table, rows in piece.tables:
+                for file in write_by_partition(self.batch.lake, table, rows):
                     yield table.name, file
-
-        bad = parsed.unreadable
-        bad_rows = read[bad.column("row").to_numpy()] if bad.num_rows else np.array([], np.int64)
-        flags = np.zeros(n, bool)
-        flags[bad_rows] = True
-        disposition = pc.if_else(pa.array(flags), pa.scalar("quarantined"), disposition)
-        reason = pc.coalesce(verdicts.code, scatter(bad.column("code"), pa.array(bad_rows), n))
-        findings = scatter(parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n)
-        counts = np.zeros((n, len(parsed.tables)), np.int32)
-        counts[read] = count_rows(parsed.tables, len(read))
-        ledger = ledger_rows(
-            raw, disposition, code_lists(findings, reason), row_count_lists(list(parsed.tables), counts),
-            modality, batch.claim, READING,
-        )  # fmt: skip
-        places = {
-            int(row): (place["segment"], place["segment_index"], place["field"])
-            for row, place in zip(bad_rows, bad.to_pylist(), strict=True)
-        }
-        yield beam.pvalue.TaggedOutput("ledger", (number, (to_bytes(ledger), places)))
-        for row, code in zip(bad_rows, bad.column("code").to_pylist(), strict=True):
-            key = (raw.column("id_hash")[int(row)].as_py(), raw.column("content_hash")[int(row)].as_py())
-            yield beam.pvalue.TaggedOutput("unreadable", (*key, code))
+            for key in piece.unreadable:
+                yield beam.pvalue.TaggedOutput("unreadable", key)
+            ledgers.append(piece.ledger)
+            places |= {first + row: place for row, place in piece.places.items()}
+            first += raw.num_rows
+        yield beam.pvalue.TaggedOutput("ledger", (number, (to_bytes(pa.concat_tables(ledgers)), places)))
 
 
 class WriteLedger(beam.DoFn):  # type: ignore[misc]
@@ -298,6 +285,84 @@ class CommitLedger(beam.DoFn):  # type: ignore[misc]
         files = sorted((file for file in grouped[1] if file is not None), key=lambda file: file.path)
         commit_table(self.batch.lake, self.batch.claim, LEDGER, files)
         yield sum(file.rows for file in files)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What became of some messages that were read together.
+
+    Attributes:
+        tables: rows of each table that has any.
+        ledger: one row per message, in their order.
+        places: by position in ``ledger``, where an unreadable message fails.
+        unreadable: keys of messages whose bodies could not be read.
+    """
+
+    tables: list[tuple[Table, pa.Table]]
+    ledger: pa.Table
+    places: Places
+    unreadable: list[Unreadable]
+
+
+def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
+    """Parse messages and say what became of each (pass 2).
+
+    Args:
+        batch: the batch.
+        raw: raw rows with the columns ``PAYLOAD_COLUMNS``.
+        decided: what pass 1 decided of each; null where the envelope already settles it.
+    """
+    modality, n = batch.modality, raw.num_rows
+    verdicts = judge_envelopes(raw, modality, batch.sources)
+    disposition = pc.coalesce(verdicts.disposition, decided)
+    read = np.flatnonzero(pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False))
+    chosen = with_objects(batch, raw.take(pa.array(read)))
+    parsed = modality.parse(chosen, batch.sources)
+    tables = [
+        (table, attach_origin(table, rows, chosen, parsed, batch.claim, READING))
+        for table in modality.tables
+        if (rows := parsed.tables.get(table.name)) is not None and rows.num_rows
+    ]
+
+    bad = parsed.unreadable
+    bad_rows = read[bad.column("row").to_numpy()]
+    flags = np.zeros(n, bool)
+    flags[bad_rows] = True
+    disposition = pc.if_else(pa.array(flags), pa.scalar("quarantined"), disposition)
+    reason = pc.coalesce(verdicts.code, scatter(bad.column("code"), pa.array(bad_rows), n))
+    findings = scatter(parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n)
+    counts = np.zeros((n, len(parsed.tables)), np.int32)
+    counts[read] = count_rows(parsed.tables, len(read))
+    ledger = ledger_rows(
+        raw, disposition, code_lists(findings, reason), row_count_lists(list(parsed.tables), counts),
+        modality, batch.claim, READING,
+    )  # fmt: skip
+    places = {
+        int(row): (place["segment"], place["segment_index"], place["field"])
+        for row, place in zip(bad_rows, bad.to_pylist(), strict=True)
+    }
+    keys = raw.select(["id_hash", "content_hash"]).take(pa.array(bad_rows)).to_pylist()
+    unreadable = [
+        (key["id_hash"], key["content_hash"], code)
+        for key, code in zip(keys, bad.column("code").to_pylist(), strict=True)
+    ]
+    return Piece(tables, ledger, places, unreadable)
+
+
+def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
+    """The raw rows of a part in order, whole files together up to ``PIECE_BYTES`` of messages."""
+    pending: list[pa.Table] = []
+    filled = 0
+    for path in part.files:
+        rows = read_file(batch.lake, batch.modality.raw, path, list(PAYLOAD_COLUMNS))
+        size = pc.sum(rows.column("size")).as_py() or 0
+        if pending and filled + size > PIECE_BYTES:
+            yield pa.concat_tables(pending).combine_chunks()
+            pending, filled = [], 0
+        pending.append(rows)
+        filled += size
+    if pending:
+        yield pa.concat_tables(pending).combine_chunks()
 
 
 def read_part(batch: Batch, part: Part, columns: Iterable[str]) -> pa.Table:
