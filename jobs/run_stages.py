@@ -176,19 +176,20 @@ def normalise_lag(context: Context) -> int:
 
 
 def _next_end(context: Context, done: int, newest: int) -> int | None:
-    """The raw version up to which the next batch reads: as many as the limits allow, at least one."""
-    if newest <= done:
-        return None
-    rows = 0
-    end = done
-    for file in files_added(
-        context.lake, context.modality.raw, done, min(newest, done + context.limits.versions)
-    ):
-        if end > done and file.version > end and rows + file.rows > context.limits.messages:
+    """The raw version up to which the next batch reads: as many as the limits allow, at least one with rows."""
+    looked = done
+    while looked < newest:
+        window = min(newest, looked + context.limits.versions)
+        rows, end = 0, looked
+        for file in files_added(context.lake, context.modality.raw, looked, window):
+            if rows and file.version > end and rows + file.rows > context.limits.messages:
+                return end
+            rows += file.rows
+            end = file.version
+        if rows:
             return end
-        rows += file.rows
-        end = max(end, file.version)
-    return end if rows else None
+        looked = window  # commits of maintenance add no rows
+    return None
 
 
 def _run(context: Context, claim: Claim, graph: beam.PTransform, messages: int) -> Outcome:
