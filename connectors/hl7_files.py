@@ -6,12 +6,13 @@ size limit is held.
 
 What goes to Kafka, and as which bytes:
 
-- A message begins at ``MSH`` at the start of a line (a byte order mark, blanks or VT may stand before it) that
-  is followed by ``|``, by another delimiter and no letter or digit, or by nothing. Its bytes run from the M up
-  to and including the terminator of its last segment (CR, LF or CRLF as it stands, none where there is none).
-  What is between two messages and blank, and the framing characters VT and FS, belong to no message.
+- A message begins at ``MSH`` at the start of a line (a byte order mark, blanks or VT may stand before it)
+  that is followed by ``|``, by another delimiter and no letter or digit, or by nothing. Its bytes run from the
+  M up to and including the terminator of its last segment (CR, LF or CRLF as it stands, none where there is
+  none). What is between two messages and blank, and the framing characters VT and FS, belong to no message.
 - Whatever else is not blank and not an envelope segment (FHS, BHS, BTS, FTS) becomes a record of its own, so
-  that it ends in quarantine and nothing is lost. Lines that follow a message without MLLP framing are part of it.
+  that it ends in quarantine and nothing is lost. Lines that follow a message without MLLP framing are part of
+  it.
 
 Delivery: every message at least once; a run that was broken off is simply repeated, since the tables take a
     message only once. What could not be read (over the size limit, unreadable file) is reported as a finding.
@@ -25,7 +26,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS
 from schemas.source import MEBIBYTE
@@ -44,8 +45,16 @@ _HORIZON: Final = 24  # no boundary is longer, with what it looks ahead at
 _LINE_END = re.compile(rb"[\r\n\x1c]")
 _FRAMING: Final = b"\r\n\x0b\x1c \t"
 _BOM: Final = b"\xef\xbb\xbf"
-_WIDE_MSH: Final = (b"M\0S\0H", b"\0\0M\0\0\0S")  # UTF-16 and UTF-32: the parser names the charset in quarantine
+_WIDE_MSH: Final = (b"M\0S\0H", b"\0\0M\0\0\0S")  # UTF-16 and UTF-32: quarantine names the charset
 _ID_LIMIT: Final = 80
+
+
+class Readable(Protocol):
+    """A binary file, or what reads like one."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+        ...
 
 
 class Kind(Enum):
@@ -135,7 +144,7 @@ SKIPPED: Final = frozenset({"TOO-LARGE", "FILE-UNREADABLE"})
 """Findings that mean that something did not reach Kafka."""
 
 
-def split(stream: BinaryIO, limit: int = DEFAULT_SIZE_LIMIT, block_size: int = BLOCK_SIZE) -> Iterator[Piece]:
+def split(stream: Readable, limit: int = DEFAULT_SIZE_LIMIT, block_size: int = BLOCK_SIZE) -> Iterator[Piece]:
     """Cut a stream into messages, envelope segments and the rest.
 
     Args:
@@ -252,7 +261,7 @@ def split_messages(data: bytes) -> Iterator[bytes]:
             yield piece.data
 
 
-def stream_messages(stream: BinaryIO, limit: int = DEFAULT_SIZE_LIMIT) -> Iterator[bytes]:
+def stream_messages(stream: Readable, limit: int = DEFAULT_SIZE_LIMIT) -> Iterator[bytes]:
     """As ``split_messages``, in bounded memory; what is over the limit is passed over."""
     for piece in split(stream, limit):
         if piece.kind is not Kind.ENVELOPE and not piece.too_large:
@@ -312,14 +321,18 @@ class _Envelope:
             self.batches += 1
             self.implied = False
         elif name == b"BTS":
-            yield from self._trailer("BATCH", fields, piece.position, self.batch_id is not None, self.messages)
+            yield from self._trailer(
+                "BATCH", fields, piece.position, self.batch_id is not None, self.messages
+            )
             self.batch_id, self.messages, self.implied = None, 0, False
         else:
             yield from self.close_batch()
             yield from self._trailer("FILE", fields, piece.position, self.file_id is not None, self.batches)
             self.file_id, self.batches, self.implied = None, 0, False
 
-    def _trailer(self, what: str, fields: list[str], position: int, opened: bool, counted: int) -> Iterator[Finding]:
+    def _trailer(
+        self, what: str, fields: list[str], position: int, opened: bool, counted: int
+    ) -> Iterator[Finding]:
         batch = self.batches if what == "BATCH" else 0
         if not opened:
             yield Finding(f"{what}-NO-HEADER", position, batch)
@@ -334,7 +347,7 @@ class _Envelope:
 
 
 def read_messages(
-    stream: BinaryIO, limit: int = DEFAULT_SIZE_LIMIT, charset: str = "utf-8", *, foreign: bool = False
+    stream: Readable, limit: int = DEFAULT_SIZE_LIMIT, charset: str = "utf-8", *, foreign: bool = False
 ) -> Iterator[FileMessage | Finding]:
     """What a file holds for Kafka, and what is wrong with it.
 
