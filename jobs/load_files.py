@@ -1,7 +1,7 @@
 """Send files of HL7 v2 messages to Kafka: find the files, cut them, make records, keep count.
 
-Delivery: every message at least once. A run that was broken off is repeated as a whole; the tables take a message
-    only once, since its identity is its source and header and not where it came from.
+Delivery: every message at least once. A run that was broken off is repeated as a whole; the tables take a
+    message only once, since its identity is its source and header and not where it came from.
 Ordering: files in the order of their paths, messages in the order of the file, per Kafka partition.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import IO, Final, Protocol
 
 import structlog
 import xxhash
@@ -144,8 +144,8 @@ def messages_of(
 ) -> Iterator[tuple[FileMessage, str]]:
     """All messages of the files, each with what stands in its ``batch`` header; findings go to ``tally``.
 
-    A file that cannot be read is a finding and the others go on. What was read of it before the fault is sent:
-    loading it again takes in the rest.
+    A file that cannot be read is a finding and the others go on. What was read of it before the fault is
+    sent: loading it again takes in the rest.
     """
     for file in files:
         try:
@@ -174,7 +174,7 @@ def _messages_in(
         yield item, f"{batch}/{item.batch}" if item.batch else batch
 
 
-def file_id(stream: BinaryIO) -> str:
+def file_id(stream: IO[bytes]) -> str:
     """What names a file by its content: 128 bits of xxh3 in hexadecimal. Its name may name a patient."""
     digest = xxhash.xxh3_128()
     while block := stream.read(_BLOCK):
@@ -211,7 +211,7 @@ def _header(message: FileMessage, source: Source) -> Header | None:
 
 
 def find_files(paths: Sequence[Path]) -> list[FoundFile]:
-    """Files that were named and, below folders that were named, all but hidden ones, each once, in order of path.
+    """Files that were named and, below folders that were named, all but hidden ones; each once, in order.
 
     Links to folders below a folder are not followed, so that no cycle can arise.
     """
@@ -251,7 +251,7 @@ def _below(folder: Path) -> Iterator[FoundFile]:
 class _Counted:
     """A file that counts what is read from it."""
 
-    def __init__(self, stream: BinaryIO, tally: Tally) -> None:
+    def __init__(self, stream: tally: Tally) -> None:
         self._stream, self._tally = stream, tally
 
     def read(self, size: int = -1, /) -> bytes:

@@ -49,9 +49,13 @@ def _every(records: Iterable[Record], seconds: float, show: Callable[[], None]) 
 
 def _line(tally: Tally, total_bytes: int, files: int) -> None:
     log.info(
-        "load_progress", messages=tally.messages, delivered=tally.delivered, files=tally.files, of_files=files,
+        "load_progress",
+        messages=tally.messages,
+        delivered=tally.delivered,
+        files=tally.files,
+        of_files=files,
         percent=round(100 * tally.file_bytes / total_bytes, 1) if total_bytes else 100.0,
-    )  # fmt: skip
+    )
 
 
 @contextmanager

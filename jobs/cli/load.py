@@ -33,7 +33,8 @@ def load_command(
 ) -> None:
     """Send HL7 v2 files: single messages, several in one file, FHS/BHS envelopes; any line ending.
 
-    Loading a file again changes nothing in the tables. Exit code 1: something could not be read and was left out.
+    Loading a file again changes nothing in the tables. Exit code 1: something could not be read and was left
+    out.
     """
     from jobs.load_files import Tally, find_files
     from jobs.settings import load_settings
