@@ -8,8 +8,8 @@ What goes to Kafka, and as which bytes:
 
 - A message begins at ``MSH`` at the start of a line (a byte order mark, blanks or VT may stand before it)
   that is followed by ``|``, by another delimiter and no letter or digit, or by nothing. Its bytes run from
-  the M up to and including the terminator of its last segment (CR, LF or CRLF as it stands, none where there is
-  none). What is between two messages and blank, and the framing characters VT and FS, belong to no message.
+  the M up to and including the terminator of its last segment (CR, LF or CRLF as it stands, none where there
+  is none). What is between two messages and blank, and the framing characters VT and FS, belong to none.
 - Whatever else is not blank and not an envelope segment (FHS, BHS, BTS, FTS) becomes a record of its own, so
   that it ends in quarantine and nothing is lost. Lines that follow a message without MLLP framing are part of
   it.

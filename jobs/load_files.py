@@ -251,7 +251,7 @@ def _below(folder: Path) -> Iterator[FoundFile]:
 class _Counted:
     """A file that counts what is read from it."""
 
-    def __init__(self, stream: tally: Tally) -> None:
+    def __init__(self, stream: IO[bytes], tally: Tally) -> None:
         self._stream, self._tally = stream, tally
 
     def read(self, size: int = -1, /) -> bytes:
