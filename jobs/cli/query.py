@@ -1,0 +1,144 @@
+"""``phl query``: SQL over the lake's tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from jobs.lake_views import LakeViews
+
+SQL_ERROR = 2
+_QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
+
+
+def query_command(
+    sql: Annotated[
+        str | None, typer.Argument(help="SQL; left out: the tables, their rows and columns.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Read the SQL from a file, - for stdin.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="An array with an object per row.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a line of names.")] = False,
+    rows: Annotated[int, typer.Option(min=1, help="The most rows of a pretty table.")] = 100,
+    config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
+) -> None:
+    """Ask the lake in SQL (DuckDB): phl query "SELECT count(*) FROM normalised.observation".
+
+    Tables are read only. Exit code 2: the SQL is wrong.
+    """
+    if as_json and as_csv:
+        raise ConfigError("CONFIG-QUERY", "give --json or --csv, not both", setting="--json, --csv")
+    if sql is not None and file is not None:
+        raise ConfigError("CONFIG-QUERY", "give the SQL or --file, not both", setting="--file")
+    text = _read(file) if file is not None else sql
+    from jobs.lake_views import lake_views
+    from jobs.settings import load_settings
+    from lake_layout.lake import Lake
+
+    with lake_views(Lake(load_settings(config).lake_location())) as lake:
+        if text is None:
+            _list_tables(lake, as_json=as_json, as_csv=as_csv)
+        else:
+            _ask(lake.connection, text, as_json=as_json, as_csv=as_csv, rows=rows)
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "CONFIG-QUERY", "the SQL file cannot be read", setting="--file", kind=type(error).__name__
+        ) from None
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, sql: str, *, as_json: bool, as_csv: bool, rows: int) -> None:
+    import duckdb
+    from rich.console import Console
+
+    from jobs.print_rows import write_csv, write_json, write_pretty
+
+    try:
+        statements = connection.extract_statements(sql)
+        if not statements:
+            raise ConfigError("CONFIG-QUERY", "there is no SQL statement", setting="SQL")
+        for statement in statements[:-1]:
+            connection.execute(statement)
+        answer = connection.sql(statements[-1].query)
+        if answer is None:  # a statement without rows, such as CREATE MACRO
+            return
+        reader = answer.to_arrow_reader()
+        if as_json:
+            write_json(reader, sys.stdout)
+        elif as_csv:
+            write_csv(reader, sys.stdout)
+        else:
+            write_pretty(reader, Console(), rows)
+        sys.stdout.flush()
+    except (duckdb.Error, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        typer.echo(without_values(error), err=True)
+        raise typer.Exit(SQL_ERROR) from None
+
+
+def without_values(error: Exception) -> str:
+    """What DuckDB says of a statement; of an error at run time, without the value that it failed on."""
+    import duckdb
+
+    text = str(error)
+    about_the_sql = (
+        duckdb.ParserException, duckdb.SyntaxException, duckdb.BinderException, duckdb.CatalogException,
+        duckdb.PermissionException, duckdb.NotImplementedException,
+    )  # fmt: skip
+    return text if isinstance(error, about_the_sql) else _QUOTED.sub("'…'", text)
+
+
+def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
+    from rich.console import Console
+
+    from jobs.print_rows import grid
+
+    views = lake.views.values()
+    if as_json:
+        tables = [
+            {
+                "table": view.table.view_name,
+                "doc": view.table.doc,
+                "exists": view.delta is not None,
+                "version": view.version,
+                "rows": view.rows(),
+                "columns": [
+                    {"name": f.name, "type": str(f.type), "doc": f.doc, "standard": f.standard}
+                    for f in view.table.fields
+                ],
+            }
+            for view in views
+        ]
+        typer.echo(json.dumps(tables, ensure_ascii=False))
+        return
+    names = ["table", "rows", "columns"]
+    cells = [
+        [
+            view.table.view_name,
+            f"{view.rows():,}" if view.delta is not None else "not there yet",
+            ", ".join(field.name for field in view.table.fields),
+        ]
+        for view in views
+    ]
+    if as_csv:
+        import csv
+
+        csv.writer(sys.stdout).writerows([names, *cells])
+        return
+    Console().print(grid(names, cells, [False, True, False]))

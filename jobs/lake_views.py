@@ -1,0 +1,133 @@
+"""The lake's tables as views in DuckDB: ``raw.hl7v2``, ``normalised.observation``, ``ops.ledger`` and so on.
+
+DuckDB reads each table through a pyarrow dataset of the Delta table's files, so it needs none of its extensions
+(which it would have to download), and filters and the choice of columns reach the files. The connection can do
+nothing outside itself: no file, no network, no settings.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from lake_layout.lake import Lake
+from schemas.errors import LakeError
+from schemas.table import Table
+from schemas.tables import TABLES
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_OPENED_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """A table as it was when the views were made.
+
+    Attributes:
+        table: its declaration.
+        delta: the handle it is read through; None where the table is not there yet (the view is then empty).
+    """
+
+    table: Table
+    delta: DeltaTable | None
+
+    @property
+    def version(self) -> int | None:
+        """The Delta version that is read."""
+        return None if self.delta is None else self.delta.version()
+
+    def rows(self) -> int:
+        """How many rows the table has, from its log."""
+        return 0 if self.delta is None else int(self.delta.count())
+
+
+@dataclass(frozen=True)
+class LakeViews:
+    """A connection and what it shows."""
+
+    connection: duckdb.DuckDBPyConnection
+    views: Mapping[str, View]
+
+
+@contextmanager
+def lake_views(lake: Lake, tables: Sequence[Table] = TABLES, *, at_once: bool = True) -> Iterator[LakeViews]:
+    """Open the tables and show each as a view.
+
+    Args:
+        lake: where the tables lie.
+        tables: which; a table that is not there is shown without rows.
+        at_once: open them all at the same time; else one after the other in the order given, for a reader that
+            must not see an earlier table newer than a later one.
+
+    Raises:
+        LakeError: a table is there and cannot be opened.
+    """
+    if at_once:
+        with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+            opened = list(pool.map(lambda table: View(table, _open(lake, table)), tables))
+    else:
+        opened = [View(table, _open(lake, table)) for table in tables]
+    with tempfile.TemporaryDirectory(prefix="phl-query-") as spill:
+        connection = _connection(spill)
+        try:
+            for view in opened:
+                show(connection, view.table, _dataset(view))
+            _lock(connection)
+            yield LakeViews(connection, {view.table.name: view for view in opened})
+        finally:
+            connection.close()
+
+
+def _open(lake: Lake, table: Table) -> DeltaTable | None:
+    try:
+        return lake.open(table)
+    except LakeError as error:
+        if error.code != "LAKE-TABLE-MISSING":
+            raise
+        return None
+
+
+def _dataset(view: View) -> ds.Dataset | pa.Table:
+    if view.delta is None:
+        return view.table.arrow_schema.empty_table()
+    return view.delta.to_pyarrow_dataset(schema=view.table.arrow_schema)
+
+
+def _connection(spill: str) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "temp_directory": spill,
+            "TimeZone": "UTC",
+        },
+    )
+
+
+def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: ds.Dataset | pa.Table) -> None:
+    """Make a view of a table's rows under the table's name in SQL."""
+    layer, name = table.view_name.split(".", 1)
+    connection.register(f"{layer}_{name}_files", rows)
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
+    connection.execute(f'CREATE VIEW "{layer}"."{name}" AS SELECT * FROM "{layer}_{name}_files"')
+
+
+def _lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """No variables of this program as tables, no files, no network, and no way back."""
+    for setting in (
+        "python_enable_replacements=false",
+        "enable_external_access=false",
+        "lock_configuration=true",
+    ):
+        connection.execute(f"SET {setting}")
