@@ -1,14 +1,14 @@
 """The lake's tables as views in DuckDB: ``raw.hl7v2``, ``normalised.observation``, ``ops.ledger`` and so on.
 
-DuckDB reads each table through a pyarrow dataset of the Delta table's files, so it needs none of its extensions
-(which it would have to download), and filters and the choice of columns reach the files. The connection can do
-nothing outside itself: no file, no network, no settings.
+DuckDB reads each table through a pyarrow dataset of the Delta table's files, so it needs none of its
+extensions (which it would have to download), and filters and the choice of columns reach the files. The
+connection can do nothing outside itself: no file, no network, no settings.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +60,13 @@ class LakeViews:
 
 
 @contextmanager
-def lake_views(lake: Lake, tables: Sequence[Table] = TABLES, *, at_once: bool = True) -> Iterator[LakeViews]:
+def lake_views(
+    lake: Lake,
+    tables: Sequence[Table] = TABLES,
+    *,
+    at_once: bool = True,
+    leave_out: Callable[[View], Collection[str]] = lambda view: (),
+) -> Iterator[LakeViews]:
     """Open the tables and show each as a view.
 
     Args:
@@ -68,6 +74,7 @@ def lake_views(lake: Lake, tables: Sequence[Table] = TABLES, *, at_once: bool = 
         tables: which; a table that is not there is shown without rows.
         at_once: open them all at the same time; else one after the other in the order given, for a reader that
             must not see an earlier table newer than a later one.
+        leave_out: gives paths of a table's files that are not to be read.
 
     Raises:
         LakeError: a table is there and cannot be opened.
@@ -81,7 +88,7 @@ def lake_views(lake: Lake, tables: Sequence[Table] = TABLES, *, at_once: bool = 
         connection = _connection(spill)
         try:
             for view in opened:
-                show(connection, view.table, _dataset(view))
+                show(connection, view.table, _dataset(view, leave_out(view)))
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:
@@ -97,10 +104,14 @@ def _open(lake: Lake, table: Table) -> DeltaTable | None:
         return None
 
 
-def _dataset(view: View) -> ds.Dataset | pa.Table:
+def _dataset(view: View, leave_out: Collection[str]) -> ds.Dataset | pa.Table:
     if view.delta is None:
         return view.table.arrow_schema.empty_table()
-    return view.delta.to_pyarrow_dataset(schema=view.table.arrow_schema)
+    whole = view.delta.to_pyarrow_dataset(schema=view.table.arrow_schema)
+    if not leave_out:
+        return whole
+    kept = [fragment for fragment in whole.get_fragments() if fragment.path not in leave_out]
+    return ds.FileSystemDataset(kept, whole.schema, whole.format, whole.filesystem)
 
 
 def _connection(spill: str) -> duckdb.DuckDBPyConnection:

@@ -1,7 +1,7 @@
 """Rows of a query for people and programs: a table on the terminal, JSON, CSV.
 
-Values come from messages. On a terminal, control characters in them are shown as escapes, so that no message can
-steer the reader's terminal; bytes are shown by their number.
+Values come from messages. On a terminal, control characters in them are shown as escapes, so that no message
+can steer the reader's terminal; bytes are shown by their number.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _NARROWEST: Final = 9
-"""Cells that a column must have at least for a table; where there are fewer, rows are printed one below another."""
+"""Cells that a column must have at least; where there are fewer, rows are printed one below another."""
 _CELL_LIMIT: Final = 400
 
 
@@ -140,7 +140,7 @@ def write_pretty(reader: pa.RecordBatchReader, console: Console, limit: int) -> 
         _one_below_another(names, cells, console)
     else:
         console.print(
-            grid(names, cells, numeric), width=None if console.is_terminal else _full_width(names, cells)
+            grid(names, cells, numeric), width=None if console.is_terminal else full_width(names, cells)
         )
     console.print(f"{len(first):,} rows" + ("; there are more, see --rows" if more else ""), highlight=False)
 
@@ -159,7 +159,7 @@ def grid(names: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence
     return table
 
 
-def _full_width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+def full_width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
     """Wide enough for every cell: what goes to a file or a pipe is not folded."""
     from rich.cells import cell_len
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.errors import ConfigError, TransportError
+from schemas.errors import ConfigError, LakeError, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,15 +108,17 @@ def _to_kafka(settings: Settings, topic: str) -> Deliver:
     return deliver
 
 
-def _to_store(settings: Settings) -> Callable[[str, bytes], object]:
+def _to_store(settings: Settings) -> Callable[[str, bytes], None]:
     from lake_layout.objects import ObjectStore, open_store
 
     opened: list[ObjectStore] = []
 
-    def put(path: str, data: bytes) -> object:
+    def put(path: str, data: bytes) -> None:
         if not opened:  # most files have no message that is too large for Kafka
             opened.append(open_store(settings.lake_location()))
-        return opened[0].put_if_absent(path, data)
+        if not opened[0].put_if_absent(path, data) and opened[0].get_or_none(path) != data:
+            raise LakeError("OBJECT-DAMAGED", "an object is there already with other bytes", path=path)
+        return None
 
     return put
 

@@ -1,0 +1,167 @@
+"""Compare a lake with itself and with Kafka: collect what ``quality.reconcile`` needs, from one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import structlog
+from deltalake.exceptions import DeltaError
+
+from connectors.kafka.connection import KafkaConnection
+from connectors.kafka.ranges import OffsetRange, TopicState, app_id, describe_topic, read_range
+from jobs.lake_views import View, lake_views
+from lake_layout.lake import Lake
+from lake_layout.objects import ObjectStore, open_store
+from quality.differences import Difference, Report
+from quality.reconcile import ExplainGap, Stream, reconcile
+from schemas.errors import IngestError
+from schemas.modality import Modality
+from schemas.table import Table
+from schemas.tables.ops import LEDGER, QUARANTINE
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+log = structlog.get_logger(__name__)
+
+
+def verify_lake(
+    lake: Lake,
+    modalities: Sequence[Modality],
+    kafka: KafkaConnection | None,
+    *,
+    since: str | None = None,
+    on_stretch: Callable[[int], object] = lambda messages: None,
+) -> Report:
+    """Compare everything that was landed with what became of it; safe while the stages run.
+
+    Args:
+        lake: where the tables lie.
+        modalities: what lands there.
+        kafka: asked to explain offsets that are missing; None leaves them unexplained.
+        since: ISO 8601; only messages received then or later.
+        on_stretch: told how many messages were compared.
+
+    Raises:
+        LakeError: a table cannot be opened, or a file that is there cannot be read.
+        TransportError: the store does not answer.
+    """
+    store = open_store(lake.location)
+    damaged: list[Difference] = []
+
+    def gone(view: View) -> set[str]:
+        found = damaged_files(view, store)
+        damaged.extend(found)
+        return {difference.file for difference in found if difference.code == "FILE-MISSING"}
+
+    with lake_views(lake, in_order(modalities), at_once=False, leave_out=gone) as opened:
+        ledger = opened.views[LEDGER.name].delta
+        report = reconcile(
+            opened.connection,
+            [stream_of(modality, opened.views[modality.raw.name].delta, ledger) for modality in modalities],
+            explain_gap=_explain_by_kafka(kafka, [modality.topic for modality in modalities]),
+            object_size=store.size,
+            since=since,
+            on_stretch=on_stretch,
+        )
+    report.differences[:0] = damaged
+    return report
+
+
+def in_order(modalities: Sequence[Modality]) -> list[Table]:
+    """The tables, those first that are committed last.
+
+    While the stages run, what is opened later can only hold more: rows of a batch that the ledger does not know
+    yet, and messages that are not normalised yet. Both are told from faults.
+    """
+    tables = {table.name: table for modality in modalities for table in modality.tables}
+    return [LEDGER, QUARANTINE, *tables.values(), *(modality.raw for modality in modalities)]
+
+
+def stream_of(modality: Modality, raw: DeltaTable | None, ledger: DeltaTable | None) -> Stream:
+    """How far landing and normalising of a modality say they are."""
+    normalised_version = _transaction(ledger, f"normalise:{modality.raw.name}")
+
+    def landed_to(topic_id: str, partition: int) -> int | None:
+        return _transaction(raw, app_id(modality.topic, topic_id, partition))
+
+    as_normalised = _at_version(raw, normalised_version)
+
+    def decided_to(topic_id: str, partition: int) -> int | None:
+        return _transaction(as_normalised, app_id(modality.topic, topic_id, partition))
+
+    return Stream(
+        raw=modality.raw,
+        tables=modality.tables,
+        landed_to=landed_to,
+        decided_to=decided_to,
+        last_batch=_transaction(ledger, f"batch:normalise-{modality.name}"),
+    )
+
+
+def _transaction(table: DeltaTable | None, app: str) -> int | None:
+    if table is None:
+        return None
+    version = table.transaction_version(app)
+    return None if version is None else int(version)
+
+
+def _at_version(raw: DeltaTable | None, version: int | None) -> DeltaTable | None:
+    """The raw table as it was when normalising read it last: the offsets it reached say what must be decided."""
+    if raw is None or version is None:
+        return None
+    from deltalake import DeltaTable
+
+    if version == raw.version():
+        return raw
+    try:
+        return DeltaTable(raw.table_uri, version=version, storage_options=raw._storage_options)
+    except (DeltaError, OSError) as error:
+        # maintenance removed that version from the log; it never removes what was not normalised
+        log.warning("raw_version_gone", version=version, kind=type(error).__name__)
+        return raw
+
+
+def damaged_files(view: View, store: ObjectStore) -> list[Difference]:
+    """Live files of a table that are gone or have another size than its log says."""
+    if view.delta is None:
+        return []
+    live = pa.table(view.delta.get_add_actions(flatten=True)).select(["path", "size_bytes"])
+    root = f"{view.table.name}/"
+    wanted: dict[str, int] = dict(zip(*(column.to_pylist() for column in live.columns), strict=True))
+    sizes = {info.path.removeprefix(root): info.size for info in store.list(root)}
+    return [
+        Difference(
+            "FILE-SIZE" if path in sizes else "FILE-MISSING",
+            view.table.name,
+            expected=size,
+            found=sizes.get(path, 0),
+            file=path,
+        )
+        for path, size in sorted(wanted.items())
+        if sizes.get(path) != size
+    ]
+
+
+def _explain_by_kafka(connection: KafkaConnection | None, topics: Sequence[str]) -> ExplainGap:
+    """Kafka explains a gap where it still has the offsets around it and no record in it."""
+    described: list[TopicState] = []
+
+    def explain(topic_id: str, partition: int, start: int, stop: int) -> bool:
+        if connection is None:
+            return False
+        try:
+            if not described:
+                described.extend(describe_topic(connection, topic) for topic in topics)
+            for state in described:
+                low, high = state.partitions.get(partition, (0, 0))
+                if state.topic_id == topic_id and low <= start and stop <= high:
+                    gap = OffsetRange(state.topic, topic_id, partition, start, stop)
+                    return not any(len(records) for records in read_range(connection, gap))
+        except IngestError as error:
+            log.warning("kafka_not_asked", code=error.code, partition=partition, start=start, stop=stop)
+        return False
+
+    return explain
