@@ -1,0 +1,124 @@
+"""Parquet files of a table: written first under a fresh name, made part of the table by a commit later."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lake_layout.lake import Lake
+from lake_layout.objects import open_store
+from schemas.errors import LakeError
+from schemas.table import Table
+
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_LONGEST_STATISTIC = 64
+_ROW_GROUP = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that was written and waits for its commit.
+
+    Attributes:
+        table: name of its table.
+        path: relative to the table.
+        size: bytes.
+        partition: value of the partition column; None for null or where the table has none.
+        rows: number of rows.
+        stats: statistics as Delta keeps them (JSON).
+    """
+
+    table: str
+    path: str
+    size: int
+    partition: date | None
+    rows: int
+    stats: str
+
+
+def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None) -> NewFile:
+    """Write rows as one file, sorted, under a name that no attempt ever used.
+
+    Args:
+        lake: where.
+        table: whose; the file's columns are its fields but for the partition column.
+        rows: a ``pa.Table`` with these columns in any order.
+        partition: value of the partition column.
+
+    Raises:
+        LakeError: ``LAKE-PARTITION-RANGE`` outside 1900–2199, ``LAKE-COLUMNS`` on other columns or types.
+        TransportError: the store does not take it.
+    """
+    fields = [field for field in table.fields if field.name != table.partition_by]
+    schema = pa.schema([pa.field(f.name, f.type, nullable=f.nullable) for f in fields])
+    check_partition(table, partition)
+    if sorted(rows.column_names) != sorted(schema.names):
+        raise LakeError("LAKE-COLUMNS", "rows have other columns than their table", table=table.name)
+    rows = rows.select(schema.names)
+    if rows.schema.types != schema.types:
+        raise LakeError("LAKE-COLUMNS", "rows have other types than their table", table=table.name)
+    for field, column in zip(fields, rows.columns, strict=True):
+        if not field.nullable and column.null_count:
+            raise LakeError("LAKE-COLUMNS", "null in a column that has none", table=table.name, column=field.name)
+    rows = pa.Table.from_arrays(rows.columns, schema=schema)
+    keys = [(name, "ascending") for name in table.sort_by if name != table.partition_by]
+    if keys:
+        rows = rows.sort_by(keys)
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", row_group_size=_ROW_GROUP, write_statistics=True)
+    data = sink.getvalue()
+    path = f"{folder_of(table, partition)}part-{uuid.uuid4()}.zstd.parquet"
+    open_store(lake.location).put(f"{table.name}/{path}", data.to_pybytes())
+    return NewFile(table.name, path, data.size, partition, rows.num_rows, json.dumps(statistics(table, rows)))
+
+
+def check_partition(table: Table, partition: date | None) -> None:
+    """Refuse a partition value that could make the table unreadable."""
+    if partition is None:
+        return
+    if type(partition) is not date or not FIRST_YEAR <= partition.year <= LAST_YEAR or table.partition_by is None:
+        raise LakeError("LAKE-PARTITION-RANGE", "a partition lies outside the years 1900 to 2199", table=table.name)
+
+
+def folder_of(table: Table, partition: date | None) -> str:
+    """Folder of a partition, relative to the table, with ``/`` at its end."""
+    if table.partition_by is None:
+        return ""
+    return f"{table.partition_by}={partition.isoformat() if partition else NULL_PARTITION}/"
+
+
+def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
+    """Row count, and minimum, maximum and null count of the table's few statistics columns."""
+    smallest: dict[str, object] = {}
+    greatest: dict[str, object] = {}
+    nulls: dict[str, int] = {}
+    for name in table.statistics:
+        if name == table.partition_by:
+            continue
+        column = rows.column(name)
+        nulls[name] = column.null_count
+        if column.null_count == len(column):
+            continue
+        ends = pc.min_max(column).as_py()
+        low, high = _statistic(ends["min"]), _statistic(ends["max"])
+        if low is not None and high is not None:
+            smallest[name], greatest[name] = low, high
+    return {"numRecords": rows.num_rows, "minValues": smallest, "maxValues": greatest, "nullCount": nulls}
+
+
+def _statistic(value: object) -> object:
+    """A value as Delta's statistics write it; None where it is better left out."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_STATISTIC else None
+    return value if isinstance(value, int | float) else None

@@ -1,0 +1,126 @@
+"""The lake: Delta tables below one root."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from lake_layout.location import LakeLocation
+from schemas.errors import IngestError, LakeError, TransportError
+from schemas.table import Table
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
+__all__ = ["Lake", "LakeLocation"]
+
+CONFIGURATION = {
+    # Cleaned by maintenance only, never past a version that a stage has not read yet; the default would also list
+    # the whole log at every commit.
+    "delta.enableExpiredLogCleanup": "false",
+}
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Delta tables below one root; picklable, opens nothing by itself."""
+
+    location: LakeLocation
+
+    def table_uri(self, table: Table) -> str:
+        """Full URI of a table."""
+        return self.location.uri_of(table.name)
+
+    def open(self, table: Table, version: int | None = None) -> DeltaTable:
+        """A fresh handle on a table, at its newest version unless told otherwise.
+
+        Raises:
+            LakeError: ``LAKE-TABLE-MISSING``, ``LAKE-TABLE-UNREADABLE``.
+            TransportError: ``STORE-UNREACHABLE``.
+        """
+        with delta_faults(table):
+            return DeltaTable(self.table_uri(table), version=version, storage_options=self.location.storage_options())
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table was created."""
+        try:
+            self.open(table)
+        except LakeError as error:
+            if error.code == "LAKE-TABLE-MISSING":
+                return False
+            raise
+        return True
+
+    def create_missing(self, tables: Iterable[Table]) -> None:
+        """Create the tables that are not there; two who do so at once share one table."""
+        for table in tables:
+            if not self.exists(table):
+                self._create(table)
+
+    def _create(self, table: Table) -> None:
+        import os
+
+        if not self.location.is_s3:
+            os.makedirs(self.table_uri(table), exist_ok=True)
+        try:
+            with delta_faults(table):
+                DeltaTable.create(
+                    self.table_uri(table),
+                    schema=table.arrow_schema,
+                    partition_by=[table.partition_by] if table.partition_by else None,
+                    mode="error",
+                    name=table.name,
+                    description=table.doc,
+                    configuration={
+                        **CONFIGURATION,
+                        "delta.dataSkippingStatsColumns": ",".join(table.statistics),
+                    },
+                    storage_options=self.location.storage_options(),
+                )
+        except IngestError:
+            if not self.exists(table):  # else somebody else was quicker
+                raise
+
+    def version(self, table: Table) -> int:
+        """The newest version of a table."""
+        return int(self.open(table).version())
+
+    def table_id(self, table: Table) -> str:
+        """The id a table was created with; another table at the same place has another."""
+        return str(self.open(table).metadata().id)
+
+    def dataset(self, table: Table, version: int | None = None) -> Dataset:
+        """The table's live rows as a dataset, at its newest version unless told otherwise."""
+        handle = self.open(table, version)
+        with delta_faults(table):
+            return handle.to_pyarrow_dataset()
+
+
+_UNREACHABLE = ("s3 error", "http error", "error sending request", "timed out", "connection", "generic error")
+
+
+@contextlib.contextmanager
+def delta_faults(table: Table) -> Iterator[None]:
+    """Turn what the Delta library raises into coded errors without its text (which may show values)."""
+    try:
+        yield
+    except TableNotFoundError:
+        raise LakeError(
+            "LAKE-TABLE-MISSING", "the table is not there; phl up or phl ingest create it", table=table.name
+        ) from None
+    except CommitFailedError:
+        raise
+    except (DeltaError, OSError) as error:
+        text = str(error).lower()
+        if isinstance(error, OSError) or any(sign in text for sign in _UNREACHABLE):
+            raise TransportError(
+                "STORE-UNREACHABLE", "the store does not answer", table=table.name, kind=type(error).__name__
+            ) from None
+        raise LakeError(
+            "LAKE-TABLE-UNREADABLE", "the table's log cannot be read", table=table.name, kind=type(error).__name__
+        ) from None

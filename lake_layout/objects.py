@@ -1,0 +1,271 @@
+"""Objects below the lake's root: on S3 or in a local folder, behind one small protocol.
+
+Delivery: ``put_if_absent`` has one winner, whatever answers were lost; ``put`` writes whole objects or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lake_layout.location import LakeLocation
+from schemas.errors import LakeError, TransportError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object: its path below the lake's root and its size in bytes."""
+
+    path: str
+    size: int
+
+
+class ObjectStore(Protocol):
+    """What the lake asks of object storage. Paths are relative to the lake's root, with ``/`` between.
+
+    All methods raise TransportError ``STORE-UNREACHABLE`` when the store does not answer and LakeError
+    ``STORE-REFUSED`` when it answers that it will not.
+    """
+
+    def get(self, path: str) -> bytes:
+        """The whole object; LakeError ``OBJECT-MISSING`` where there is none."""
+
+    def get_or_none(self, path: str) -> bytes | None:
+        """The whole object, None where there is none."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the object, over what is there."""
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        """Write the object where there is none; whether it is there with these bytes afterwards."""
+
+    def delete(self, path: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose path begins with ``prefix``, in the order of their paths."""
+
+    def size(self, path: str) -> int | None:
+        """Size in bytes, None where there is no such object."""
+
+
+def open_store(location: LakeLocation) -> ObjectStore:
+    """The store of a lake; cheap to call, clients are kept per process."""
+    if location.is_s3:
+        return S3Store(location)
+    return FolderStore(Path(location.path))
+
+
+@dataclass(frozen=True)
+class S3Store:
+    """Objects in a bucket."""
+
+    location: LakeLocation
+
+    @property
+    def _client(self) -> S3Client:
+        return _s3_client(self.location, os.getpid())
+
+    def _key(self, path: str) -> str:
+        return f"{self.location.prefix}{path}"
+
+    def get(self, path: str) -> bytes:
+        data = self.get_or_none(path)
+        if data is None:
+            raise LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
+        return data
+
+    def get_or_none(self, path: str) -> bytes | None:
+        from botocore.exceptions import ClientError
+
+        with _s3_faults(path):
+            try:
+                answer = self._client.get_object(Bucket=self.location.bucket, Key=self._key(path))
+                return answer["Body"].read()
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return None
+                raise
+
+    def put(self, path: str, data: bytes) -> None:
+        with _s3_faults(path):
+            self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        with _s3_faults(path):
+            try:
+                self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if _code(error) not in _TAKEN:
+                    raise
+            else:
+                return True
+        # An answer may have been lost and the request sent again: what is there now decides.
+        return self.get_or_none(path) == data
+
+    def delete(self, path: str) -> None:
+        with _s3_faults(path):
+            self._client.delete_object(Bucket=self.location.bucket, Key=self._key(path))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.location.bucket, Prefix=self._key(prefix)
+        )
+        with _s3_faults(prefix):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield ObjectInfo(item["Key"][len(self.location.prefix) :], item["Size"])
+
+    def size(self, path: str) -> int | None:
+        from botocore.exceptions import ClientError
+
+        with _s3_faults(path):
+            try:
+                return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))["ContentLength"]
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    return None
+                raise
+
+
+_ABSENT = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchBucket"})
+_TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+_PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})
+
+
+def _code(error: Exception) -> str:
+    response = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+@contextlib.contextmanager
+def _s3_faults(path: str) -> Iterator[None]:
+    """Turn what boto3 raises into coded errors without its text."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = _code(error)
+        if code in _PASSING:
+            raise TransportError("STORE-UNREACHABLE", "the S3 store does not answer", path=path, answer=code) from None
+        raise LakeError(
+            "STORE-REFUSED", "the S3 store refuses; are bucket, keys and rights as they must be?", path=path, answer=code
+        ) from None
+    except BotoCoreError as error:
+        raise TransportError(
+            "STORE-UNREACHABLE", "the S3 store does not answer; is its address right?", path=path,
+            kind=type(error).__name__,
+        ) from None  # fmt: skip
+    except OSError as error:
+        raise TransportError(
+            "STORE-UNREACHABLE", "the connection to the S3 store broke", path=path, kind=type(error).__name__
+        ) from None
+
+
+@functools.lru_cache(maxsize=16)
+def _s3_client(location: LakeLocation, _process: int) -> S3Client:
+    """One client per lake and process: a client must not be used on both sides of a fork."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=location.endpoint,
+        aws_access_key_id=location.access_key,
+        aws_secret_access_key=location.secret_key,
+        region_name=location.region,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"total_max_attempts": 4, "mode": "standard"},
+            s3={"addressing_style": "path"} if location.endpoint else {},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            max_pool_connections=32,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class FolderStore:
+    """Objects as files of a folder; new ones appear whole and are on disk before the call returns."""
+
+    root: Path
+
+    def get(self, path: str) -> bytes:
+        data = self.get_or_none(path)
+        if data is None:
+            raise LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
+        return data
+
+    def get_or_none(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def put(self, path: str, data: bytes) -> None:
+        with self._written(path, data) as (temporary, target):
+            os.replace(temporary, target)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        with self._written(path, data) as (temporary, target):
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                return target.read_bytes() == data
+        return True
+
+    @contextlib.contextmanager
+    def _written(self, path: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The bytes in a file beside the target, on disk; the name is made durable after the block."""
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary, target
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise TransportError(
+                "STORE-UNREACHABLE", "the lake's folder cannot be written; is the disk full?", path=path,
+                kind=type(error).__name__, errno=error.errno or 0,
+            ) from None  # fmt: skip
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def delete(self, path: str) -> None:
+        (self.root / path).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        folder = self.root / prefix.rpartition("/")[0]
+        files = (file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else iter(())
+        named = sorted((file.relative_to(self.root).as_posix(), file) for file in files)
+        for name, file in named:
+            if name.startswith(prefix) and not name.endswith(".tmp"):
+                yield ObjectInfo(name, file.stat().st_size)
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self.root / path).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
