@@ -1,0 +1,500 @@
+"""The settings: ``PHL_*`` variables of the environment over ``phl.toml`` over defaults.
+
+A variable is named after the setting's place in the file: ``PHL_KAFKA_BOOTSTRAP`` is ``bootstrap`` in ``[kafka]``,
+``PHL_LISTEN_TLS__CERT`` is ``cert`` in ``[listen.tls]``, ``PHL_KAFKA_PROPERTIES__SASL_PASSWORD`` is ``sasl.password``
+in ``[kafka.properties]``. A name that is not known and a value that is not right are errors that name the setting,
+never its value.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ipaddress
+import json
+import os
+import re
+import tomllib
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from jobs.durations import seconds
+from schemas.errors import ConfigError
+from schemas.source import MEBIBYTE, Source, Sources
+
+if TYPE_CHECKING:
+    from connectors.kafka.connection import KafkaConnection
+    from jobs.services.state import Services
+    from lake_layout.location import LakeLocation
+
+DEFAULT_FILE = Path("phl.toml")
+PREFIX = "PHL_"
+NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_LOG_LEVEL"})
+"""Variables that are read before the settings are: the settings' file, and how much is logged."""
+
+_TOML_PLACE = re.compile(r"at line \d+, column \d+|at end of document")
+
+
+def _codec(name: str) -> str:
+    try:
+        codec = codecs.lookup(name)
+    except LookupError:
+        raise ValueError("not a character set that Python knows, such as utf-8 or gb18030") from None
+    if codec.name.startswith(("utf-16", "utf-32", "utf-7")) or not codec._is_text_encoding:
+        raise ValueError("not a character set that HL7 v2 can be sent in")
+    return codec.name
+
+
+def _zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("not a time zone of the IANA data base, such as Asia/Shanghai") from None
+    return name
+
+
+def _peer(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("not an IP address or network, such as 10.1.2.3 or 10.1.0.0/16") from None
+    return text
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return seconds(value, "it")
+    except ConfigError:
+        raise ValueError("not a duration, such as 30, 5s or 2m") from None
+
+
+def _text(value: object) -> object:
+    """librdkafka takes everything as text; people write numbers and true or false."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Property = Annotated[SecretStr, BeforeValidator(_text)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+
+
+class KafkaSettings(_Section):
+    """``[kafka]``; without ``bootstrap`` the embedded broker is used."""
+
+    bootstrap: str | None = Field(default=None, min_length=1)
+    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    partitions: int = Field(default=4, ge=1, le=10_000)
+    replication_factor: int = Field(default=-1, ge=-1, le=32_767)
+    properties: dict[str, Property] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_address(self) -> KafkaSettings:
+        if "bootstrap.servers" in self.properties:
+            raise ValueError("name the brokers in bootstrap, not in properties")
+        if self.properties and self.bootstrap is None:
+            raise ValueError("properties are for an outside broker: name it in bootstrap")
+        return self
+
+
+class LakeSettings(_Section):
+    """``[lake]``; without ``uri`` the embedded S3 store is used."""
+
+    uri: str | None = Field(default=None, min_length=1)
+
+
+class S3Settings(_Section):
+    """``[s3]``: how to reach the store of an ``s3://`` lake; what is not given is found as AWS' tools find it."""
+
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+/?$")
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    region: str = Field(default="us-east-1", min_length=1)
+
+    @model_validator(mode="after")
+    def _both_keys(self) -> S3Settings:
+        if (self.access_key is None) != (self.secret_key is None):
+            raise ValueError("access_key and secret_key go together")
+        return self
+
+
+class IngestSettings(_Section):
+    """``[ingest]``: the stages.
+
+    Attributes:
+        batch_messages: most messages of a batch; more need more memory, fewer cost more commits.
+        metrics_port: Prometheus metrics of ``phl ingest --every``, on loopback; none without it.
+        runner_options: Beam's options, one an entry; empty for the in-process runner.
+    """
+
+    batch_messages: int = Field(default=200_000, ge=1)
+    metrics_port: Port | None = None
+    runner_options: tuple[str, ...] = ()
+
+
+class TlsSettings(_Section):
+    """``[listen.tls]``: PEM files; with ``client_ca`` every sender must show a certificate that it signed."""
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @model_validator(mode="after")
+    def _readable(self) -> TlsSettings:
+        for name, path in (("cert", self.cert), ("key", self.key), ("client_ca", self.client_ca)):
+            if path is not None and not os.access(path, os.R_OK):
+                raise ValueError(f"{name} is not a file that can be read")
+        return self
+
+
+class ListenSettings(_Section):
+    """``[listen]``: the MLLP listener.
+
+    Attributes:
+        host: address to listen on; loopback unless told otherwise.
+        port: of senders whose source has no port of its own.
+        source: name of the source of messages that no entry of ``[[sources]]`` matches.
+        tls: none for plain connections.
+        metrics_port: Prometheus metrics, on loopback; none without it.
+        when_away: while Kafka is away, answer AE at once or let the senders wait.
+        object_threshold: bytes; larger messages go to the lake's objects, the record carries their reference.
+        memory_limit: bytes of messages held at a time, of all connections together.
+        max_connections: held open at a time.
+    """
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: Port = 2575
+    source: str = Field(default="mllp", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    tls: TlsSettings | None = None
+    metrics_port: Port | None = None
+    when_away: Literal["answer", "wait"] = "answer"
+    object_threshold: ByteSize = Field(default=ByteSize(900_000), ge=1, le=1_000_000)
+    memory_limit: ByteSize = Field(default=ByteSize(256 * MEBIBYTE), ge=MEBIBYTE)
+    max_connections: int = Field(default=2_000, ge=1)
+
+
+class SourceSettings(_Section):
+    """``[[sources]]``: a sender and how its connection is told from others (port, peer or MSH-4).
+
+    Attributes:
+        port: the listener opens this port for the source alone.
+        peer: address or network that it connects from.
+        facility: MSH-4.1 of its messages.
+        others: see ``schemas.source.Source``.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    institution: str = ""
+    charset: Annotated[str, AfterValidator(_codec)] = "utf-8"
+    time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    processing_ids: tuple[str, ...] = ("P", "")
+    size_limit: ByteSize = Field(default=ByteSize(32 * MEBIBYTE), ge=1, le=1024 * MEBIBYTE)
+    idle_timeout: Duration = 300.0
+    patient_authorities: tuple[str, ...] = ()
+    port: Port | None = None
+    peer: Annotated[str, AfterValidator(_peer)] | None = None
+    facility: str | None = Field(default=None, min_length=1)
+
+    def source(self) -> Source:
+        """The part that the stages need too."""
+        return Source(
+            name=self.name,
+            institution=self.institution,
+            charset=self.charset,
+            time_zone=self.time_zone,
+            processing_ids=self.processing_ids,
+            size_limit=int(self.size_limit),
+            idle_timeout=self.idle_timeout,
+            patient_authorities=self.patient_authorities,
+        )
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """``PHL_*`` variables as a tree of settings."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # the tree is read as a whole by __call__
+
+    def __call__(self) -> dict[str, Any]:
+        return environment_tree(os.environ)
+
+
+class Settings(BaseSettings):
+    """All settings; make them with ``load_settings``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True
+    )
+
+    state_dir: Path = Path(".phl")
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    listen: ListenSettings = Field(default_factory=ListenSettings)
+    source_settings: tuple[SourceSettings, ...] = Field(default=(), validation_alias="sources")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class passes it by name
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, then what the file said."""
+        return _Environment(settings_cls), init_settings
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        names = [source.name for source in self.source_settings]
+        if len(set(names)) < len(names):
+            raise ValueError("sources: each name may be given once")
+        ports = [source.port for source in self.source_settings if source.port is not None]
+        if len(set(ports)) < len(ports):
+            raise ValueError("sources: each port may be given once")
+        if self.lake.uri is None and (self.s3.endpoint or self.s3.access_key):
+            raise ValueError("s3: it is for an outside store: name the lake in lake.uri too, such as s3://lake/")
+        return self
+
+    @property
+    def topic_partitions(self) -> int:
+        """Partitions of a raw topic that is created."""
+        return self.kafka.partitions
+
+    def sources(self) -> Sources:
+        """What is known of the senders; one that is not configured gets the defaults."""
+        return Sources.of(*(source.source() for source in self.source_settings))
+
+    def lake_location(self) -> LakeLocation:
+        """Where the lake is: as configured, else in the embedded store.
+
+        Raises:
+            ConfigError: ``SERVICES-NOT-UP`` where nothing is configured and ``phl up`` has not run; ``LAKE-URI``.
+        """
+        from lake_layout.location import LakeLocation
+
+        if self.lake.uri is None:
+            store = self._services("lake.uri").s3
+            return LakeLocation(store.uri, store.endpoint, store.access_key, store.secret_key, store.region)
+        return LakeLocation(
+            self.lake.uri,
+            self.s3.endpoint,
+            _revealed(self.s3.access_key),
+            _revealed(self.s3.secret_key),
+            self.s3.region,
+        )
+
+    def kafka_connection(self) -> KafkaConnection:
+        """How to reach Kafka: as configured, else the embedded broker.
+
+        Raises:
+            ConfigError: ``SERVICES-NOT-UP`` where nothing is configured and ``phl up`` has not run.
+        """
+        from connectors.kafka.connection import KafkaConnection
+
+        if self.kafka.bootstrap is None:
+            return KafkaConnection({"bootstrap.servers": self._services("kafka.bootstrap").kafka.bootstrap})
+        properties = {name: value.get_secret_value() for name, value in self.kafka.properties.items()}
+        return KafkaConnection({"bootstrap.servers": self.kafka.bootstrap, **properties})
+
+    def _services(self, setting: str) -> Services:
+        """Addresses of the embedded services; what is not embedded has an empty one."""
+        from jobs.services.state import read_services
+
+        services = read_services(self.state_dir)
+        absent = services is None or (
+            not services.kafka.bootstrap if setting == "kafka.bootstrap" else not services.s3.endpoint
+        )
+        if services is None or absent:
+            raise ConfigError(
+                "SERVICES-NOT-UP",
+                f"no embedded services are known here: run phl up, or name outside ones in {setting}",
+                setting=setting,
+                state_dir=str(self.state_dir),
+            )
+        return services
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one setting; never its value."""
+
+    setting: str
+    message: str
+
+
+def settings_file(config: Path | None) -> Path | None:
+    """The file that settings are read from: as given, else ``PHL_CONFIG``, else ``phl.toml`` where there is one.
+
+    Raises:
+        ConfigError: ``CONFIG-FILE`` where a file that was asked for is not there.
+    """
+    asked = config or (Path(os.environ["PHL_CONFIG"]) if os.environ.get("PHL_CONFIG") else None)
+    if asked is None:
+        return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    if not asked.is_file():
+        raise ConfigError("CONFIG-FILE", "there is no such file of settings", file=str(asked))
+    return asked
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the file; None for ``PHL_CONFIG``, else ``phl.toml`` where there is one.
+
+    Raises:
+        ConfigError: ``CONFIG-FILE``; ``CONFIG-SETTING``, naming the first setting that is wrong.
+    """
+    settings, problems = read_settings(config)
+    if settings is None:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more: run phl check)" if len(problems) > 1 else ""
+        raise ConfigError("CONFIG-SETTING", first.message + more, setting=first.setting)
+    return settings
+
+
+def read_settings(config: Path | None = None) -> tuple[Settings | None, list[Problem]]:
+    """The settings, or all that is wrong with them.
+
+    Raises:
+        ConfigError: ``CONFIG-FILE`` where the file is not there or not TOML.
+    """
+    path = settings_file(config)
+    tree = _file_tree(path) if path else {}
+    try:
+        return Settings(**tree), []
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_context=False, include_url=False)
+    names = {variable_path(name): name for name in os.environ if _is_setting(name)}
+    problems = []
+    for one in found:
+        place = tuple(str(part) for part in one["loc"])
+        setting = _dotted(place)
+        variable = names.get(place)
+        shown = f"{setting} ({variable})" if variable else setting
+        problems.append(Problem(shown or "settings", _sentence(one["type"], one["msg"])))
+    return None, problems
+
+
+def _sentence(kind: str, text: str) -> str:
+    """pydantic's words, and ours where they speak of Python."""
+    ours = {
+        "extra_forbidden": "there is no such setting",
+        "missing": "this setting must be given",
+        "string_type": "must be text",
+        "string_pattern_mismatch": "has characters that are not allowed here, or is empty or too long",
+    }
+    return ours.get(kind, text.removeprefix("Value error, "))
+
+
+def _dotted(place: tuple[str, ...]) -> str:
+    """``sources[1].port`` of ("sources", "1", "port")."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if part.isdecimal() else f".{part}" if text else part
+    return text
+
+
+def _file_tree(path: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        place = _TOML_PLACE.search(str(error))
+        raise ConfigError(
+            "CONFIG-FILE", f"the settings are not TOML ({place.group() if place else 'somewhere'})", file=str(path)
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError("CONFIG-FILE", "the file of settings cannot be read as UTF-8 text", file=str(path)) from None
+    _resolve(tree, path.parent)
+    return tree
+
+
+def _resolve(tree: dict[str, Any], folder: Path) -> None:
+    """Paths in a file are relative to it, so that it means the same from any working directory."""
+    if isinstance(tree.get("state_dir"), str):
+        tree["state_dir"] = str(folder / Path(tree["state_dir"]).expanduser())
+    lake = tree.get("lake")
+    if isinstance(lake, dict) and isinstance(lake.get("uri"), str) and lake["uri"] and "://" not in lake["uri"]:
+        lake["uri"] = str(folder / Path(lake["uri"]).expanduser())
+    listen = tree.get("listen")
+    tls = listen.get("tls") if isinstance(listen, dict) else None
+    if isinstance(tls, dict):
+        for name, value in tls.items():
+            if isinstance(value, str):
+                tls[name] = str(folder / Path(value).expanduser())
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.startswith(PREFIX) and variable not in NOT_SETTINGS
+
+
+def variable_path(variable: str) -> tuple[str, ...]:
+    """Place of the setting that a variable names: ("kafka", "properties", "sasl.password")."""
+    name = variable.removeprefix(PREFIX).lower()
+    for section in ("kafka", "lake", "s3", "ingest", "listen"):
+        if not name.startswith(f"{section}_"):
+            continue
+        first, *more = name.removeprefix(f"{section}_").lstrip("_").split("__")
+        if (section, first) == ("kafka", "properties") and more:
+            return section, first, ".".join(more).replace("_", ".")
+        return section, first, *more
+    return (name,)
+
+
+def environment_tree(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that the environment gives, as a tree like the file's; empty variables count as not set.
+
+    Lists and tables are JSON: ``PHL_INGEST_RUNNER_OPTIONS='["--runner=FlinkRunner"]'``, ``PHL_SOURCES='[{…}]'``.
+    """
+    tree: dict[str, Any] = {}
+    for variable, value in sorted(environment.items()):
+        if not _is_setting(variable) or not value:
+            continue
+        *parents, last = variable_path(variable)
+        node = tree
+        for parent in parents:
+            below = node.setdefault(parent, {})
+            if not isinstance(below, dict):
+                below = node[parent] = {}
+            node = below
+        node[last] = _value(value)
+    return tree
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - what the settings make of it is theirs to check
+    if text[:1] not in "[{":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
