@@ -121,7 +121,6 @@ def _connection(spill: str) -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "temp_directory": spill,
-            "TimeZone": "UTC",
         },
     )
 
@@ -135,8 +134,9 @@ def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: ds.Dataset |
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """No variables of this program as tables, no files, no network, and no way back."""
+    """Times in UTC; no variables of this program as tables, no files, no network, and no way back."""
     for setting in (
+        "TimeZone='UTC'",
         "python_enable_replacements=false",
         "enable_external_access=false",
         "lock_configuration=true",

@@ -32,6 +32,7 @@ def verify_lake(
     modalities: Sequence[Modality],
     kafka: KafkaConnection | None,
     *,
+    topic_prefix: str = "",
     since: str | None = None,
     on_stretch: Callable[[int], object] = lambda messages: None,
 ) -> Report:
@@ -41,6 +42,7 @@ def verify_lake(
         lake: where the tables lie.
         modalities: what lands there.
         kafka: asked to explain offsets that are missing; None leaves them unexplained.
+        topic_prefix: stands before the topics' names.
         since: ISO 8601; only messages received then or later.
         on_stretch: told how many messages were compared.
 
@@ -49,19 +51,23 @@ def verify_lake(
         TransportError: the store does not answer.
     """
     store = open_store(lake.location)
+    topics = [topic_prefix + modality.topic for modality in modalities]
     damaged: list[Difference] = []
 
     def gone(view: View) -> set[str]:
         found = damaged_files(view, store)
         damaged.extend(found)
-        return {difference.file for difference in found if difference.code == "FILE-MISSING"}
+        return {difference.file for difference in found}
 
     with lake_views(lake, in_order(modalities), at_once=False, leave_out=gone) as opened:
         ledger = opened.views[LEDGER.name].delta
         report = reconcile(
             opened.connection,
-            [stream_of(modality, opened.views[modality.raw.name].delta, ledger) for modality in modalities],
-            explain_gap=_explain_by_kafka(kafka, [modality.topic for modality in modalities]),
+            [
+                stream_of(lake, modality, topic, opened.views[modality.raw.name].delta, ledger)
+                for modality, topic in zip(modalities, topics, strict=True)
+            ],
+            explain_gap=_explain_by_kafka(kafka, topics),
             object_size=store.size,
             since=since,
             on_stretch=on_stretch,
@@ -73,24 +79,26 @@ def verify_lake(
 def in_order(modalities: Sequence[Modality]) -> list[Table]:
     """The tables, those first that are committed last.
 
-    While the stages run, what is opened later can only hold more: rows of a batch that the ledger does not know
-    yet, and messages that are not normalised yet. Both are told from faults.
+    While the stages run, what is opened later can only hold more: rows of a batch that the ledger does not
+    know yet, and messages that are not normalised yet. Both are told from faults.
     """
     tables = {table.name: table for modality in modalities for table in modality.tables}
     return [LEDGER, QUARANTINE, *tables.values(), *(modality.raw for modality in modalities)]
 
 
-def stream_of(modality: Modality, raw: DeltaTable | None, ledger: DeltaTable | None) -> Stream:
+def stream_of(
+    lake: Lake, modality: Modality, topic: str, raw: DeltaTable | None, ledger: DeltaTable | None
+) -> Stream:
     """How far landing and normalising of a modality say they are."""
     normalised_version = _transaction(ledger, f"normalise:{modality.raw.name}")
 
     def landed_to(topic_id: str, partition: int) -> int | None:
-        return _transaction(raw, app_id(modality.topic, topic_id, partition))
+        return _transaction(raw, app_id(topic, topic_id, partition))
 
-    as_normalised = _at_version(raw, normalised_version)
+    as_normalised = _at_version(lake, modality.raw, raw, normalised_version)
 
     def decided_to(topic_id: str, partition: int) -> int | None:
-        return _transaction(as_normalised, app_id(modality.topic, topic_id, partition))
+        return _transaction(as_normalised, app_id(topic, topic_id, partition))
 
     return Stream(
         raw=modality.raw,
@@ -108,8 +116,8 @@ def _transaction(table: DeltaTable | None, app: str) -> int | None:
     return None if version is None else int(version)
 
 
-def _at_version(raw: DeltaTable | None, version: int | None) -> DeltaTable | None:
-    """The raw table as it was when normalising read it last: the offsets it reached say what must be decided."""
+def _at_version(lake: Lake, table: Table, raw: DeltaTable | None, version: int | None) -> DeltaTable | None:
+    """The raw table as normalising read it last: the offsets it had reached say what must be decided."""
     if raw is None or version is None:
         return None
     from deltalake import DeltaTable
@@ -120,8 +128,9 @@ def _at_version(raw: DeltaTable | None, version: int | None) -> DeltaTable | Non
         return DeltaTable(raw.table_uri, version=version, storage_options=raw._storage_options)
     except (DeltaError, OSError) as error:
         # maintenance removed that version from the log; it never removes what was not normalised
-        log.warning("raw_version_gone", version=version, kind=type(error).__name__)
+        log.warning("raw_version_gone", table=table.name, version=version, kind=type(error).__name__)
         return raw
+    return older
 
 
 def damaged_files(view: View, store: ObjectStore) -> list[Difference]:

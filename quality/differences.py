@@ -1,4 +1,4 @@
-"""What a comparison of the tables finds: sums per topic partition, and differences by code and coordinates."""
+"""What a comparison of the tables finds: sums per topic partition, differences by code and coordinates."""
 
 from __future__ import annotations
 

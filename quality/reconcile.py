@@ -308,7 +308,7 @@ class _Partition:
         )
 
     def _compare_ledger(self) -> int:
-        """Each landed message once in the ledger; gives the number of those that are still to be normalised."""
+        """Each landed message once in the ledger; gives how many are still to be normalised."""
         self._note(
             "LEDGER-MISSING", LEDGER,
             'SELECT "offset", 1 AS expected, 0 AS found FROM landed ANTI JOIN decided USING ("offset") '
@@ -332,7 +332,8 @@ class _Partition:
             f'SELECT "offset", 1 AS expected, 0 AS found FROM decided WHERE disposition NOT IN ({known})',
         )  # fmt: skip
         return self.sql.number(
-            f'SELECT count(*) FROM landed ANTI JOIN decided USING ("offset") WHERE "offset" >= {self.decided_to}',
+            'SELECT count(*) FROM landed ANTI JOIN decided USING ("offset") '
+            f'WHERE "offset" >= {self.decided_to}',
             table=LEDGER,
         )
 

@@ -83,15 +83,23 @@ def _load(
     from jobs.load_files import load_files
     from jobs.load_progress import progress
 
-    deliver, put = (
-        (_nowhere, _no_object) if dry_run else (_to_kafka(settings, HL7_TOPIC), _to_store(settings))
-    )
+    topic = settings.kafka.topic_prefix + HL7_TOPIC
+    deliver, put = (_nowhere, _no_object) if dry_run else (_to_kafka(settings, topic), _to_store(settings))
     with progress(tally, sum(file.size for file in files), len(files)) as follow:
 
         def followed(records: Iterable[Record], on_delivered: Callable[[Record], object]) -> None:
             deliver(follow(records), on_delivered)
 
-        load_files(files, source, followed, put, tally, batch_id=batch_id, topic=HL7_TOPIC)
+        load_files(
+            files,
+            source,
+            followed,
+            put,
+            tally,
+            batch_id=batch_id,
+            topic=topic,
+            threshold=int(settings.listen.object_threshold),
+        )
 
 
 def _to_kafka(settings: Settings, topic: str) -> Deliver:

@@ -45,7 +45,8 @@ def verify_command(
 
     settings = load_settings(config)
     kafka = settings.kafka_connection() if ask_kafka else None
-    report = verify_lake(Lake(settings.lake_location()), MODALITIES, kafka, since=start)
+    lake, prefix = Lake(settings.lake_location()), settings.kafka.topic_prefix
+    report = verify_lake(lake, MODALITIES, kafka, topic_prefix=prefix, since=start)
     if as_json:
         typer.echo(json.dumps(as_dict(report, strict=strict)))
     else:

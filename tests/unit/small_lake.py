@@ -1,0 +1,250 @@
+"""A small lake written by hand, and ways to damage it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.transaction import AddAction, RemoveAction
+
+from lake_layout.lake import Lake, LakeLocation
+from schemas.modality import Modality, Parsed
+from schemas.source import Source, Sources
+from schemas.table import Table
+from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
+
+TOPIC, TOPIC_ID = "raw.hl7v2", "qUCfKMB-QT6m9rXCjyCLzw"
+MONTH = date(2026, 3, 1)
+RECEIVED = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+BATCH_SIZE = 10
+OBJECT_PATH, OBJECT_BYTES = "objects/hl7v2/ab/abcdef", b"M" * 64
+DISPOSITION_OF = ("accepted", "accepted", "duplicate", "conflict", "quarantined", "ignored", "accepted")
+
+
+def _no_envelopes(_payloads: Sequence[bytes], _sources: Sequence[Source]) -> pa.RecordBatch:
+    raise NotImplementedError
+
+
+def _no_triage(_raw: pa.Table, _sources: Sources) -> pa.Array:
+    raise NotImplementedError
+
+
+def _no_parser(_raw: pa.Table, _sources: Sources) -> Parsed:
+    raise NotImplementedError
+
+
+MODALITY = Modality(
+    "hl7v2", TOPIC, RAW_HL7V2, (PATIENT, OBSERVATION, SEGMENT), 1, _no_envelopes, _no_triage, _no_parser
+)
+"""Only its names and tables are looked at by what is tested with this lake."""
+
+Row = Mapping[str, object]
+
+
+@dataclass
+class SmallLake:
+    """Two partitions whose messages were landed and normalised in batches of ``BATCH_SIZE``.
+
+    Attributes:
+        lake: where.
+        next: next offset by partition.
+        batches: normalise batches that ended.
+    """
+
+    root: Path
+    next: dict[int, int] = field(default_factory=dict)
+    batches: int = 0
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(LakeLocation(str(self.root)))
+
+    def create(self) -> SmallLake:
+        self.lake.create_missing((LEDGER, QUARANTINE, *MODALITY.tables, RAW_HL7V2))
+        path = self.root / OBJECT_PATH
+        path.parent.mkdir(parents=True)
+        path.write_bytes(OBJECT_BYTES)
+        return self
+
+    def land(self, partition: int, count: int = BATCH_SIZE) -> range:
+        """Append messages to raw."""
+        start = self.next.get(partition, 100)
+        offsets = range(start, start + count)
+        self.next[partition] = offsets.stop
+        rows = [self._raw(partition, offset) for offset in offsets]
+        self.append(RAW_HL7V2, rows, {self.land_id(partition): offsets.stop})
+        return offsets
+
+    def normalise(self, partition: int, offsets: range, *, end: bool = True) -> None:
+        """Write what became of landed messages; without ``end`` the batch stops before the ledger's commit."""
+        batch = self.batches + 1
+        version = self.lake.open(RAW_HL7V2).version()
+        txns = {"normalise:raw/hl7v2": version}
+        ledger = [self._ledger(partition, offset, batch) for offset in offsets]
+        for table in MODALITY.tables:
+            rows = [
+                {**self._origin(partition, offset, batch), "segment_index": index, "line": index}
+                for offset in offsets
+                for index in range(claims(offset).get(table.name, 0))
+            ]
+            self.append(table, rows, txns)
+        bad = [{**row, "code": "HL7-NO-MSH"} for row in ledger if row["disposition"] == "quarantined"]
+        self.append(QUARANTINE, bad, txns)
+        if end:
+            self.batches = batch
+            self.append(LEDGER, ledger, {**txns, "batch:normalise-hl7v2": batch})
+
+    def append(self, table: Table, rows: Sequence[Row], txns: Mapping[str, int]) -> None:
+        """Commit rows (absent columns are null) and progress."""
+        names = [f.name for f in table.fields]
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        write_deltalake(
+            self.lake.table_uri(table),
+            pa.table(columns, schema=table.arrow_schema),
+            mode="append",
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(app, version) for app, version in txns.items()]
+            ),
+        )
+
+    @staticmethod
+    def land_id(partition: int) -> str:
+        return f"land:{TOPIC}:{TOPIC_ID}:{partition}"
+
+    @staticmethod
+    def _coordinates(partition: int, offset: int) -> dict[str, object]:
+        return {
+            "topic_id": TOPIC_ID,
+            "partition": partition,
+            "offset": offset,
+            "source": "county-3",
+            "received_at": RECEIVED + timedelta(minutes=offset),
+        }
+
+    def _raw(self, partition: int, offset: int) -> dict[str, object]:
+        large = offset % 25 == 0
+        return {
+            **self._coordinates(partition, offset),
+            "landed_month": MONTH,
+            "payload": None if large else b"MSH|^~\\&|",
+            "object_path": OBJECT_PATH if large else None,
+            "size": len(OBJECT_BYTES) if large else 9,
+            "id_hash": offset,
+            "content_hash": offset,
+        }
+
+    def _ledger(self, partition: int, offset: int, batch: int) -> dict[str, object]:
+        return {
+            **self._coordinates(partition, offset),
+            "landed_month": MONTH,
+            "raw_table": RAW_HL7V2.name,
+            "id_hash": offset,
+            "content_hash": offset,
+            "disposition": disposition(offset),
+            "row_counts": [{"table": table, "rows": rows} for table, rows in claims(offset).items()],
+            "batch_number": batch,
+            "reading": 0,
+            "decided_at": RECEIVED,
+        }
+
+    def _origin(self, partition: int, offset: int, batch: int) -> dict[str, object]:
+        received = RECEIVED + timedelta(minutes=offset)
+        return {
+            **self._coordinates(partition, offset),
+            "event_month": MONTH if offset % 3 else None,
+            "version_time": received,
+            "batch_number": batch,
+            "reading": 0,
+        }
+
+    # -- damage ------------------------------------------------------------------------------------------------
+
+    def files(self, table: Table) -> list[dict[str, object]]:
+        """Live files, the oldest first."""
+        actions = pa.table(self.lake.open(table).get_add_actions(flatten=False)).to_pylist()
+        return sorted(actions, key=lambda action: str(action["modification_time"]))
+
+    def drop_file(self, table: Table, number: int = 0) -> int:
+        """Take a file out of the table by a commit, as a stray compaction would; gives its rows."""
+        file = self.files(table)[number]
+        partition = self._partition_of(table, str(file["path"]))
+        remove = RemoveAction(
+            path=str(file["path"]),
+            deletion_timestamp=0,
+            data_change=True,
+            partition_values=partition,
+            size=int(str(file["size_bytes"])),
+        )
+        self._commit(table, [remove])
+        return int(str(file["num_records"]))
+
+    def double_file(self, table: Table, number: int = 0) -> int:
+        """Add a copy of a file to the table; gives its rows."""
+        file = self.files(table)[number]
+        path = str(file["path"])
+        copy = path.replace("part-", "copy-")
+        folder = self.root / table.name
+        shutil.copyfile(folder / path, folder / copy)
+        add = AddAction(
+            path=copy,
+            size=int(str(file["size_bytes"])),
+            partition_values=self._partition_of(table, path),
+            modification_time=0,
+            data_change=True,
+            stats=f'{{"numRecords": {file["num_records"]}}}',
+        )
+        self._commit(table, [add])
+        return int(str(file["num_records"]))
+
+    def path_of(self, table: Table, number: int = 0) -> Path:
+        """Where a live file is on disk."""
+        return self.root / table.name / str(self.files(table)[number]["path"])
+
+    def set_progress(self, table: Table, app: str, version: int) -> None:
+        """Record another progress."""
+        self._commit(table, [], {app: version})
+
+    def _commit(
+        self, table: Table, actions: list[AddAction | RemoveAction], txns: Mapping[str, int] | None = None
+    ) -> None:
+        delta: DeltaTable = self.lake.open(table)
+        delta.create_write_transaction(
+            actions,
+            mode="append",
+            schema=delta.schema(),
+            partition_by=[str(table.partition_by)],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(app, version) for app, version in (txns or {}).items()]
+            ),
+        )
+
+    @staticmethod
+    def _partition_of(table: Table, path: str) -> dict[str, str | None]:
+        value = path.split("/", 1)[0].split("=", 1)[1]
+        return {str(table.partition_by): None if value.startswith("__HIVE") else value}
+
+
+def disposition(offset: int) -> str:
+    """What became of the message at an offset."""
+    return DISPOSITION_OF[offset % len(DISPOSITION_OF)]
+
+
+def claims(offset: int) -> dict[str, int]:
+    """Rows of the message at an offset, by table."""
+    if disposition(offset) not in ("accepted", "conflict"):
+        return {}
+    return {PATIENT.name: 1, SEGMENT.name: 2, OBSERVATION.name: 3} if offset % 2 else {SEGMENT.name: 2}
+
+
+def small_lake(root: Path) -> SmallLake:
+    """Two partitions of thirty messages, all normalised."""
+    small = SmallLake(root).create()
+    for _ in range(3):
+        for partition in (0, 1):
+            small.normalise(partition, small.land(partition))
+    return small
