@@ -72,8 +72,8 @@ def lake_views(
     Args:
         lake: where the tables lie.
         tables: which; a table that is not there is shown without rows.
-        at_once: open them all at the same time; else one after the other in the order given, for a reader that
-            must not see an earlier table newer than a later one.
+        at_once: open them all at the same time; else one after the other in the order given, for a reader
+            that must not see an earlier table newer than a later one.
         leave_out: gives paths of a table's files that are not to be read.
 
     Raises:

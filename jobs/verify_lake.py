@@ -90,15 +90,17 @@ def stream_of(
     lake: Lake, modality: Modality, topic: str, raw: DeltaTable | None, ledger: DeltaTable | None
 ) -> Stream:
     """How far landing and normalising of a modality say they are."""
-    normalised_version = _transaction(ledger, f"normalise:{modality.raw.name}")
+    normalised = _transaction(ledger, f"normalise:{modality.raw.name}")
 
     def landed_to(topic_id: str, partition: int) -> int | None:
         return _transaction(raw, app_id(topic, topic_id, partition))
 
-    as_normalised = _at_version(lake, modality.raw, raw, normalised_version)
+    as_normalised = None if normalised is None else _at_version(lake, modality.raw, raw, normalised)
 
     def decided_to(topic_id: str, partition: int) -> int | None:
-        return _transaction(as_normalised, app_id(topic, topic_id, partition))
+        if normalised is not None and as_normalised is None:
+            return None
+        return _transaction(as_normalised, app_id(topic, topic_id, partition)) or 0
 
     return Stream(
         raw=modality.raw,
@@ -116,20 +118,16 @@ def _transaction(table: DeltaTable | None, app: str) -> int | None:
     return None if version is None else int(version)
 
 
-def _at_version(lake: Lake, table: Table, raw: DeltaTable | None, version: int | None) -> DeltaTable | None:
-    """The raw table as normalising read it last: the offsets it had reached say what must be decided."""
-    if raw is None or version is None:
-        return None
-    from deltalake import DeltaTable
-
-    if version == raw.version():
+def _at_version(lake: Lake, table: Table, raw: DeltaTable | None, version: int) -> DeltaTable | None:
+    """The raw table as normalising read it last; None where maintenance took that version out of the log."""
+    if raw is None or version == raw.version():
         return raw
+    older = lake.open(table)
     try:
-        return DeltaTable(raw.table_uri, version=version, storage_options=raw._storage_options)
+        older.load_as_version(version)
     except (DeltaError, OSError) as error:
-        # maintenance removed that version from the log; it never removes what was not normalised
-        log.warning("raw_version_gone", table=table.name, version=version, kind=type(error).__name__)
-        return raw
+        log.info("raw_version_gone", table=table.name, version=version, kind=type(error).__name__)
+        return None
     return older
 
 

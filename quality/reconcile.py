@@ -42,7 +42,8 @@ class Stream:
         raw: the raw table.
         tables: the normalised tables it feeds.
         landed_to: next offset to be landed of a partition, None where landing knows nothing of it.
-        decided_to: next offset of a partition that normalising has not reached; None where it knows nothing.
+        decided_to: next offset of a partition that normalising has not reached; None where that cannot be told
+            and the ledger's own end has to do.
         last_batch: number of the last normalise batch that ended, None where none did.
     """
 
@@ -183,9 +184,19 @@ class _Partition:
         self.sql, self.stream, self.key, self.report = sql, stream, key, report
         self.explain_gap, self.object_size = explain_gap, object_size
         self.landed_to = stream.landed_to(*key)
-        self.decided_to = stream.decided_to(*key) or 0
+        decided_to = stream.decided_to(*key)
+        self.decided_to = self._end_of_ledger() if decided_to is None else decided_to
         self.position: int | None = None  # the offset after the greatest that was seen in raw
         self.gaps = 0
+
+    def _end_of_ledger(self) -> int:
+        return self.sql.number(
+            f'SELECT max("offset") + 1 FROM {LEDGER.view_name} WHERE raw_table = ? AND topic_id = ? '
+            'AND "partition" = ?',
+            self.stream.raw.name,
+            *self.key,
+            table=LEDGER,
+        )
 
     def run(self, first: int, end: int, stretch: int, on_stretch: Callable[[int], object]) -> None:
         """Compare the offsets [first, end), a stretch at a time."""
@@ -419,11 +430,17 @@ class _Partition:
             if found != _int(size):
                 self.report.add(
                     Difference(
-                        "OBJECT-MISSING" if found is None else "OBJECT-SIZE", self.stream.raw.name, *self.key,
-                        first=_int(offset), last=_int(offset), messages=1, expected=_int(size), found=found or 0,
+                        "OBJECT-MISSING" if found is None else "OBJECT-SIZE",
+                        self.stream.raw.name,
+                        *self.key,
+                        first=_int(offset),
+                        last=_int(offset),
+                        messages=1,
+                        expected=_int(size),
+                        found=found or 0,
                         examples=(_int(offset),),
                     )
-                )  # fmt: skip
+                )
 
     def _note(self, code: str, table: Table, wrong: str) -> None:
         """Take up what a query finds: columns ``offset``, ``expected``, ``found``, one row per message."""

@@ -146,7 +146,7 @@ class SmallLake:
             "id_hash": offset,
             "content_hash": offset,
             "disposition": disposition(offset),
-            "row_counts": [{"table": table, "rows": rows} for table, rows in claims(offset).items()],
+            "row_counts": [{"table": name, "rows": rows} for name, rows in claims(offset).items()],
             "batch_number": batch,
             "reading": 0,
             "decided_at": RECEIVED,
@@ -161,8 +161,6 @@ class SmallLake:
             "batch_number": batch,
             "reading": 0,
         }
-
-    # -- damage ------------------------------------------------------------------------------------------------
 
     def files(self, table: Table) -> list[dict[str, object]]:
         """Live files, the oldest first."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 from small_lake import (
     BATCH_SIZE,
     MODALITY,
@@ -221,6 +222,20 @@ def test_what_is_landed_and_not_normalised_is_pending(small: SmallLake) -> None:
     assert report.pending == BATCH_SIZE
     assert report.clean()
     assert not report.clean(strict=True)
+
+
+def test_a_version_that_maintenance_took_away_is_not_needed(
+    small: SmallLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.land(0)
+
+    def gone(*_: object) -> None:
+        raise DeltaError("no such version")
+
+    monkeypatch.setattr(DeltaTable, "load_as_version", gone)
+    report = verify(small)
+    assert report.differences == []
+    assert report.pending == BATCH_SIZE
 
 
 @pytest.mark.parametrize("batches", [0, 3])
