@@ -386,7 +386,7 @@ def with_objects(batch: Batch, raw: pa.Table) -> pa.Table:
 
 def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
     """Dispositions of a month's ids against the index as it was when the batch was claimed."""
-    index = open_index(batch.lake, batch.index, batch.ledger_version)
+    index = open_index(batch.lake, batch.index, batch.modality.raw.name, batch.ledger_version)
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
 
 

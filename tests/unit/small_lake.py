@@ -81,7 +81,7 @@ class SmallLake:
         return offsets
 
     def normalise(self, partition: int, offsets: range, *, end: bool = True) -> None:
-        """Write what became of landed messages; without ``end`` the batch stops before the ledger's commit."""
+        """Write what became of landed messages; without ``end`` the batch stops before the ledger."""
         batch = self.batches + 1
         version = self.lake.open(RAW_HL7V2).version()
         txns = {"normalise:raw/hl7v2": version}
