@@ -99,9 +99,11 @@ class LibraryLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        write = structlog.get_logger(record.name).error if record.levelno >= logging.ERROR else structlog.get_logger(
-            record.name
-        ).warning
+        write = (
+            structlog.get_logger(record.name).error
+            if record.levelno >= logging.ERROR
+            else structlog.get_logger(record.name).warning
+        )
         write(
             "library_log",
             logger=record.name,

@@ -52,7 +52,10 @@ def serve_metrics(registry: CollectorRegistry, port: int, host: str = "127.0.0.1
         server, thread = start_http_server(port, addr=host, registry=registry)
     except (OSError, OverflowError):
         raise ConfigError(
-            "METRICS-PORT", "metrics cannot be served there; is the port taken?", setting="metrics_port", port=port
+            "METRICS-PORT",
+            "metrics cannot be served there; is the port taken?",
+            setting="metrics_port",
+            port=port,
         ) from None
     served = MetricsServer(server, thread)
     log.info("metrics_served", host=host, port=served.port)

@@ -54,9 +54,10 @@ _TOML_PLACE = re.compile(r"at line \d+, column \d+|at end of document")
 def _codec(name: str) -> str:
     try:
         codec = codecs.lookup(name)
+        "".encode(name)  # refused by codecs that are not of text, such as base64
     except LookupError:
         raise ValueError("not a character set that Python knows, such as utf-8 or gb18030") from None
-    if codec.name.startswith(("utf-16", "utf-32", "utf-7")) or not codec._is_text_encoding:
+    if codec.name.startswith(("utf-16", "utf-32", "utf-7")):
         raise ValueError("not a character set that HL7 v2 can be sent in")
     return codec.name
 
@@ -87,7 +88,7 @@ def _duration(value: object) -> object:
 
 
 def _text(value: object) -> object:
-    """librdkafka takes everything as text; people write numbers and true or false."""
+    """Kafka's library takes everything as text; people write numbers and true or false."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
@@ -235,7 +236,7 @@ class SourceSettings(_Section):
 class _Environment(PydanticBaseSettingsSource):
     """``PHL_*`` variables as a tree of settings."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         return None, field_name, False  # the tree is read as a whole by __call__
 
     def __call__(self) -> dict[str, Any]:
@@ -278,7 +279,9 @@ class Settings(BaseSettings):
         if len(set(ports)) < len(ports):
             raise ValueError("sources: each port may be given once")
         if self.lake.uri is None and (self.s3.endpoint or self.s3.access_key):
-            raise ValueError("s3: it is for an outside store: name the lake in lake.uri too, such as s3://lake/")
+            raise ValueError(
+                "s3: it is for an outside store: name the lake in lake.uri too, such as s3://lake/"
+            )
         return self
 
     @property
@@ -353,7 +356,7 @@ class Problem:
 
 
 def settings_file(config: Path | None) -> Path | None:
-    """The file that settings are read from: as given, else ``PHL_CONFIG``, else ``phl.toml`` where there is one.
+    """The file of the settings: as given, else ``PHL_CONFIG``, else ``phl.toml`` where there is one.
 
     Raises:
         ConfigError: ``CONFIG-FILE`` where a file that was asked for is not there.
@@ -407,7 +410,7 @@ def read_settings(config: Path | None = None) -> tuple[Settings | None, list[Pro
 
 
 def _sentence(kind: str, text: str) -> str:
-    """pydantic's words, and ours where they speak of Python."""
+    """The words of pydantic, and ours where they speak of Python."""
     ours = {
         "extra_forbidden": "there is no such setting",
         "missing": "this setting must be given",
@@ -431,10 +434,14 @@ def _file_tree(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         place = _TOML_PLACE.search(str(error))
         raise ConfigError(
-            "CONFIG-FILE", f"the settings are not TOML ({place.group() if place else 'somewhere'})", file=str(path)
+            "CONFIG-FILE",
+            f"the settings are not TOML ({place.group() if place else 'somewhere'})",
+            file=str(path),
         ) from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError("CONFIG-FILE", "the file of settings cannot be read as UTF-8 text", file=str(path)) from None
+        raise ConfigError(
+            "CONFIG-FILE", "the file of settings cannot be read as UTF-8 text", file=str(path)
+        ) from None
     _resolve(tree, path.parent)
     return tree
 
@@ -444,8 +451,9 @@ def _resolve(tree: dict[str, Any], folder: Path) -> None:
     if isinstance(tree.get("state_dir"), str):
         tree["state_dir"] = str(folder / Path(tree["state_dir"]).expanduser())
     lake = tree.get("lake")
-    if isinstance(lake, dict) and isinstance(lake.get("uri"), str) and lake["uri"] and "://" not in lake["uri"]:
-        lake["uri"] = str(folder / Path(lake["uri"]).expanduser())
+    uri = lake.get("uri") if isinstance(lake, dict) else None
+    if isinstance(lake, dict) and isinstance(uri, str) and uri and "://" not in uri:
+        lake["uri"] = str(folder / Path(uri).expanduser())
     listen = tree.get("listen")
     tls = listen.get("tls") if isinstance(listen, dict) else None
     if isinstance(tls, dict):
@@ -474,7 +482,7 @@ def variable_path(variable: str) -> tuple[str, ...]:
 def environment_tree(environment: Mapping[str, str]) -> dict[str, Any]:
     """The settings that the environment gives, as a tree like the file's; empty variables count as not set.
 
-    Lists and tables are JSON: ``PHL_INGEST_RUNNER_OPTIONS='["--runner=FlinkRunner"]'``, ``PHL_SOURCES='[{…}]'``.
+    Lists and tables are JSON: ``PHL_INGEST_RUNNER_OPTIONS='["--runner=FlinkRunner"]'``.
     """
     tree: dict[str, Any] = {}
     for variable, value in sorted(environment.items()):

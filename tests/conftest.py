@@ -45,7 +45,9 @@ class KafkaServer:
 
     def start(self) -> None:
         before = self.record.bootstrap
-        self.record = start_kafka(self.folder, self.folder.parent / "kafka.log", preferred_port=None, heap_mebibytes=512)
+        self.record = start_kafka(
+            self.folder, self.folder.parent / "kafka.log", preferred_port=None, heap_mebibytes=512
+        )
         assert self.record.bootstrap == before, "the broker came back at another address"
 
 
@@ -174,7 +176,7 @@ def run_phl(phl_env: Mapping[str, str]) -> RunPhl:
     def run(
         *arguments: str | Path, env: Mapping[str, str] | None = None, timeout: float = 300.0
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - the interpreter that runs the tests
+        return subprocess.run(
             phl_command(*arguments),
             cwd=ROOT,
             env={**phl_env, **(env or {})},

@@ -60,7 +60,14 @@ def _summary(settings: Settings, path: Path | None) -> None:
     typer.echo(f"{path or 'defaults and environment'}: nothing is wrong")
     typer.echo(f"  kafka   {settings.kafka.bootstrap or 'embedded (phl up)'}")
     typer.echo(f"  lake    {settings.lake.uri or 'embedded (phl up)'}")
-    tls = "TLS, certificates of senders checked" if settings.listen.tls and settings.listen.tls.client_ca else "TLS"
-    typer.echo(f"  listen  {settings.listen.host}:{settings.listen.port}" + (f" ({tls})" if settings.listen.tls else ""))
+    tls = (
+        "TLS, certificates of senders checked"
+        if settings.listen.tls and settings.listen.tls.client_ca
+        else "TLS"
+    )
+    typer.echo(
+        f"  listen  {settings.listen.host}:{settings.listen.port}"
+        + (f" ({tls})" if settings.listen.tls else "")
+    )
     names = ", ".join(source.name for source in settings.source_settings)
     typer.echo(f"  sources {names or 'none: all messages come from ' + settings.listen.source}")

@@ -107,7 +107,9 @@ def init_command(
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(TEMPLATE)
     except FileExistsError:
-        raise ConfigError("CONFIG-FILE", "the file is there already; --force writes over it", file=str(path)) from None
+        raise ConfigError(
+            "CONFIG-FILE", "the file is there already; --force writes over it", file=str(path)
+        ) from None
     except OSError:
         raise ConfigError("CONFIG-FILE", "the file cannot be written there", file=str(path)) from None
     typer.echo(f"wrote {path}; phl check says whether it is right")

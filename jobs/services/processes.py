@@ -50,7 +50,9 @@ def _born(process: psutil.Process) -> str:
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot}:{fields[19]}"  # proc_pid_stat(5): field 22, and the first two stand before the bracket
+        return (
+            f"{boot}:{fields[19]}"  # proc_pid_stat(5): field 22, and the first two stand before the bracket
+        )
     except (OSError, IndexError):
         return f"{process.create_time():.2f}"
 

