@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -115,12 +116,11 @@ def shown(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def write_pretty(reader: pa.RecordBatchReader, console: Console, limit: int) -> None:
+def write_pretty(reader: pa.RecordBatchReader, limit: int) -> None:
     """A table that fits the terminal; where it has too many columns for that, one row below another.
 
     Args:
         reader: the rows.
-        console: where to.
         limit: the most rows to print.
     """
     import pyarrow as pa
@@ -136,13 +136,29 @@ def write_pretty(reader: pa.RecordBatchReader, console: Console, limit: int) -> 
         for kind in reader.schema.types
     ]
     cells = [[shown(value) for value in row] for row in first]
-    if console.is_terminal and len(names) > max(1, console.width // _NARROWEST):
+    print_grid(names, cells, numeric)
+    print(f"{len(first):,} rows" + ("; there are more, see --rows" if more else ""))
+
+
+def print_grid(names: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
+    """Print a table to stdout; on a terminal that is too narrow for it, one row below another.
+
+    Args:
+        names: of the columns.
+        cells: rows of text.
+        numeric: which columns hold numbers.
+    """
+    from rich.console import Console
+
+    if not sys.stdout.isatty():
+        # what goes to a file or a pipe is not folded
+        Console(width=max(80, full_width(names, cells))).print(grid(names, cells, numeric))
+        return
+    console = Console()
+    if len(names) > max(1, console.width // _NARROWEST):
         _one_below_another(names, cells, console)
     else:
-        console.print(
-            grid(names, cells, numeric), width=None if console.is_terminal else full_width(names, cells)
-        )
-    console.print(f"{len(first):,} rows" + ("; there are more, see --rows" if more else ""), highlight=False)
+        console.print(grid(names, cells, numeric))
 
 
 def grid(names: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> Table:
@@ -160,7 +176,7 @@ def grid(names: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence
 
 
 def full_width(names: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
-    """Wide enough for every cell: what goes to a file or a pipe is not folded."""
+    """Cells of a terminal that hold the whole table."""
     from rich.cells import cell_len
 
     widest = [

@@ -42,8 +42,8 @@ class Stream:
         raw: the raw table.
         tables: the normalised tables it feeds.
         landed_to: next offset to be landed of a partition, None where landing knows nothing of it.
-        decided_to: next offset of a partition that normalising has not reached; None where that cannot be told
-            and the ledger's own end has to do.
+        decided_to: next offset of a partition that normalising has not reached; None where that cannot be
+            told and the ledger's own end has to do.
         last_batch: number of the last normalise batch that ended, None where none did.
     """
 

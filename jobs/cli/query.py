@@ -64,14 +64,14 @@ def _read(file: Path) -> str:
 
 def _ask(connection: duckdb.DuckDBPyConnection, sql: str, *, as_json: bool, as_csv: bool, rows: int) -> None:
     import duckdb
-    from rich.console import Console
 
     from jobs.print_rows import write_csv, write_json, write_pretty
 
     try:
         statements = connection.extract_statements(sql)
         if not statements:
-            raise ConfigError("CONFIG-QUERY", "there is no SQL statement", setting="SQL")
+            typer.echo("there is no SQL statement", err=True)
+            raise typer.Exit(SQL_ERROR)
         for statement in statements[:-1]:
             connection.execute(statement)
         answer = connection.sql(statements[-1].query)
@@ -83,7 +83,7 @@ def _ask(connection: duckdb.DuckDBPyConnection, sql: str, *, as_json: bool, as_c
         elif as_csv:
             write_csv(reader, sys.stdout)
         else:
-            write_pretty(reader, Console(), rows)
+            write_pretty(reader, rows)
         sys.stdout.flush()
     except (duckdb.Error, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -105,9 +105,7 @@ def without_values(error: Exception) -> str:
 
 
 def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
-    from rich.console import Console
-
-    from jobs.print_rows import grid
+    from jobs.print_rows import print_grid
 
     views = lake.views.values()
     if as_json:
@@ -141,4 +139,4 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
 
         csv.writer(sys.stdout).writerows([names, *cells])
         return
-    Console().print(grid(names, cells, [False, True, False]))
+    print_grid(names, cells, [False, True, False])

@@ -12,8 +12,6 @@ import typer
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from quality.differences import Difference, Report
 
 _SHOWN = 200
@@ -85,12 +83,9 @@ def as_dict(report: Report, *, strict: bool) -> dict[str, object]:
 
 
 def _print(report: Report, *, strict: bool) -> None:
-    from rich.console import Console
-
-    from jobs.print_rows import grid
+    from jobs.print_rows import print_grid
     from schemas.tables.ops import DISPOSITIONS
 
-    console = Console()
     names = ["raw", "topic id", "partition", "offsets", "landed", *DISPOSITIONS, "pending"]
     sums = [
         [p.raw_table, p.topic_id, str(p.partition), f"{p.first}–{p.next - 1}", f"{p.landed:,}"]
@@ -98,9 +93,9 @@ def _print(report: Report, *, strict: bool) -> None:
         + [f"{p.pending:,}"]
         for p in report.partitions
     ]
-    _grid(console, grid(names, sums, [False, False, True, False] + [True] * (len(names) - 4)), names, sums)
+    print_grid(names, sums, [False, False, True, False] + [True] * (len(names) - 4))
     if report.differences:
-        _print_differences(console, report.differences)
+        _print_differences(report.differences)
     landed = sum(partition.landed for partition in report.partitions)
     notes = [
         f"{landed:,} messages landed",
@@ -116,11 +111,11 @@ def _print(report: Report, *, strict: bool) -> None:
     verdict = "clean" if report.clean(strict=strict) else f"{len(report.differences)} differences"
     if not report.differences and not report.clean(strict=strict):
         verdict = "not finished (--strict)"
-    console.print(f"{verdict}: {', '.join(notes)}", highlight=False, soft_wrap=True)
+    typer.echo(f"{verdict}: {', '.join(notes)}")
 
 
-def _print_differences(console: Console, differences: list[Difference]) -> None:
-    from jobs.print_rows import grid
+def _print_differences(differences: list[Difference]) -> None:
+    from jobs.print_rows import print_grid
     from quality.differences import DIFFERENCES
 
     names = [
@@ -149,14 +144,8 @@ def _print_differences(console: Console, differences: list[Difference]) -> None:
         for d in differences[:_SHOWN]
     ]
     right = [False, False, False, True, False, True, True, True, False]
-    _grid(console, grid(names, cells, right), names, cells)
+    print_grid(names, cells, right)
     for code in sorted({difference.code for difference in differences}):
-        console.print(f"{code}: {DIFFERENCES[code]}", highlight=False, soft_wrap=True)
+        typer.echo(f"{code}: {DIFFERENCES[code]}")
     if len(differences) > _SHOWN:
-        console.print(f"{len(differences) - _SHOWN} further differences: see --json", highlight=False)
-
-
-def _grid(console: Console, table: object, names: list[str], cells: list[list[str]]) -> None:
-    from jobs.print_rows import full_width
-
-    console.print(table, width=None if console.is_terminal else full_width(names, cells))
+        typer.echo(f"{len(differences) - _SHOWN} further differences: see --json")
