@@ -79,7 +79,7 @@ def _csv_cell(value: object) -> str | int | float:
     return simple
 
 
-def plain(value: object) -> Json:
+def plain(value: object) -> Json:  # noqa: PLR0911 - one line per type
     """A value in the types of JSON; a number that JSON has not (NaN, infinite) is null."""
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -137,7 +137,7 @@ def write_pretty(reader: pa.RecordBatchReader, limit: int) -> None:
     ]
     cells = [[shown(value) for value in row] for row in first]
     print_grid(names, cells, numeric)
-    print(f"{len(first):,} rows" + ("; there are more, see --rows" if more else ""))
+    sys.stdout.write(f"{len(first):,} rows" + ("; there are more, see --rows" if more else "") + "\n")
 
 
 def print_grid(names: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:

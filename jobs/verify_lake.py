@@ -34,7 +34,7 @@ def verify_lake(
     *,
     topic_prefix: str = "",
     since: str | None = None,
-    on_stretch: Callable[[int], object] = lambda messages: None,
+    on_stretch: Callable[[int], object] = lambda _: None,
 ) -> Report:
     """Compare everything that was landed with what became of it; safe while the stages run.
 

@@ -12,6 +12,8 @@ Tables are compared in stretches of offsets, so that memory is bounded whatever 
 by their statistics, so that a stretch reads little more than its own rows. Only coordinates come out.
 """
 
+# ruff: noqa: S608 - only names from schemas.tables and numbers are put into SQL; values are parameters
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -69,7 +71,7 @@ def reconcile(
     object_size: ObjectSize,
     since: str | None = None,
     stretch: int = STRETCH,
-    on_stretch: Callable[[int], object] = lambda messages: None,
+    on_stretch: Callable[[int], object] = lambda _: None,
 ) -> Report:
     """Compare raw tables with the ledger, quarantine and the tables they feed.
 
@@ -299,7 +301,7 @@ class _Partition:
             self.report.differences[-1].absorb(gap)
 
     def _compare_end(self) -> None:
-        """Does raw end where landing says it is? (Restore and overwrite of a table keep its progress.)"""
+        """Compare where raw ends with where landing says it is: restore and overwrite keep the progress."""
         if self.position is None:
             if self.landed_to:
                 # the ledger or a table knows the partition and raw has nothing of it: RAW-MISSING says so

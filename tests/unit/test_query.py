@@ -51,8 +51,8 @@ def test_every_table_can_be_asked(small: SmallLake) -> None:
 
 def test_json_keeps_every_value(small: SmallLake) -> None:
     sql = (
-        'SELECT "offset", payload, received_at, landed_month, "offset" / 8 AS part, sum("size") OVER () AS total, '
-        'control_id, "offset" FROM raw.hl7v2 WHERE "partition" = 0 ORDER BY 1 LIMIT 2'
+        'SELECT "offset", payload, received_at, landed_month, "offset" / 8 AS part, '
+        'sum("size") OVER () AS total, control_id, "offset" FROM raw.hl7v2 WHERE "partition" = 0 ORDER BY 1 LIMIT 2'
     )
     answer = query(small, "--json", sql)
     assert json.loads(answer.stdout) == [
@@ -62,7 +62,8 @@ def test_json_keeps_every_value(small: SmallLake) -> None:
             "offset_2": 100,
         },
         {
-            "offset": 101, "payload": b"MSH|^~\\&|".hex(), "received_at": RECEIVED.replace(hour=9, minute=41).isoformat(),
+            "offset": 101, "payload": b"MSH|^~\\&|".hex(),
+            "received_at": RECEIVED.replace(hour=9, minute=41).isoformat(),
             "landed_month": "2026-03-01", "part": 12.625, "total": 28 * 9 + 2 * 64, "control_id": None,
             "offset_2": 101,
         },
@@ -71,7 +72,10 @@ def test_json_keeps_every_value(small: SmallLake) -> None:
 
 
 def test_csv_keeps_every_value(small: SmallLake) -> None:
-    sql = 'SELECT name, "text", [1, 2] AS list, NULL AS nothing, true AS yes FROM normalised.segment WHERE name IS NOT NULL'
+    sql = (
+        'SELECT name, "text", [1, 2] AS list, NULL AS nothing, true AS yes '
+        "FROM normalised.segment WHERE name IS NOT NULL"
+    )
     answer = query(small, "--csv", sql)
     rows = list(csv.reader(io.StringIO(answer.stdout, newline="")))
     assert rows[0] == ["name", "text", "list", "nothing", "yes"]
@@ -148,7 +152,8 @@ def test_sql_from_a_file_and_from_stdin(small: SmallLake, tmp_path: Path) -> Non
 
 
 def test_a_reader_that_goes_away_is_no_crash(small: SmallLake) -> None:
-    command = f"{sys.executable} -m jobs.cli.main query --csv 'SELECT * FROM range(1000000)' | head -1; echo ${{PIPESTATUS[0]}}"
+    phl = f"{sys.executable} -m jobs.cli.main"
+    command = f"{phl} query --csv 'SELECT * FROM range(1000000)' | head -1"
     environment = {**os.environ, "PHL_LAKE_URI": str(small.root), "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(
         ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False
