@@ -46,7 +46,7 @@ def configure_logging(level: str | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(wanted),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=_StandardError,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[LibraryLog()], level=logging.WARNING, force=True)
@@ -54,6 +54,19 @@ def configure_logging(level: str | None = None) -> None:
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
     sys.unraisablehook = _unraisable
+
+
+class _StandardError:
+    """Writes lines to standard error as it is at that moment (tests and pipes replace it)."""
+
+    def __init__(self, *_names: object) -> None:
+        """Take no notice of names."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = exception = fatal = failure = log = msg
 
 
 def place_of(trace: TracebackType | None) -> str:

@@ -1,0 +1,236 @@
+"""Settings: what goes before what, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.init import TEMPLATE
+from jobs.services.processes import ProcessId
+from jobs.services.state import KafkaRecord, S3Record, Services, write_services
+from jobs.settings import Settings, load_settings, read_settings
+from schemas.errors import ConfigError
+
+SECRET = "s3cr3t-never-shown"  # noqa: S105 - made up
+
+
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "some.toml"
+    path.write_text(text, "utf-8")
+    return load_settings(path)
+
+
+def refusal(tmp_path: Path, text: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        settings_of(tmp_path, text)
+    return caught.value
+
+
+def test_defaults_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert (settings.listen.host, settings.listen.port, settings.listen.when_away) == ("127.0.0.1", 2575, "answer")
+    assert settings.ingest.batch_messages == 200_000
+    assert settings.topic_partitions == 4
+    assert settings.listen.tls is None
+    assert settings.sources().get("anything").size_limit == 32 * 1024 * 1024
+
+
+def test_environment_goes_before_file_goes_before_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHL_KAFKA_BOOTSTRAP", "from-environment:9092")
+    monkeypatch.setenv("PHL_STATE_DIR", "/from/environment")
+    monkeypatch.setenv("PHL_INGEST_RUNNER_OPTIONS", '["--runner=FlinkRunner"]')
+    monkeypatch.setenv("PHL_S3_REGION", "")
+    settings = settings_of(
+        tmp_path,
+        'state_dir = "x"\n[kafka]\nbootstrap = "from-file:9092"\ntopic_prefix = "file."\n[s3]\nregion = "cn-north-1"',
+    )
+    assert settings.kafka.bootstrap == "from-environment:9092"
+    assert settings.kafka.topic_prefix == "file."
+    assert settings.kafka.partitions == 4
+    assert settings.state_dir == Path("/from/environment")
+    assert settings.ingest.runner_options == ("--runner=FlinkRunner",)
+    assert settings.s3.region == "cn-north-1", "an empty variable counts as not set"
+
+
+def test_a_file_in_the_working_folder_is_found_and_one_that_was_asked_for_must_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phl.toml").write_text("[listen]\nport = 4000\n")
+    (tmp_path / "other.toml").write_text("[listen]\nport = 5000\n")
+    assert load_settings().listen.port == 4000
+    monkeypatch.setenv("PHL_CONFIG", "other.toml")
+    assert load_settings().listen.port == 5000
+    with pytest.raises(ConfigError, match=r"absent\.toml"):
+        load_settings(Path("absent.toml"))
+
+
+def test_properties_reach_librdkafka_and_secrets_stay_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PHL_KAFKA_PROPERTIES__SASL_PASSWORD", SECRET)
+    monkeypatch.setenv("PHL_S3_SECRET_KEY", SECRET)
+    settings = settings_of(
+        tmp_path,
+        """
+        [kafka]
+        bootstrap = "k:9093"
+        [kafka.properties]
+        "security.protocol" = "SASL_SSL"
+        "socket.keepalive.enable" = true
+        "socket.timeout.ms" = 1000
+        [lake]
+        uri = "s3://bucket/part/"
+        [s3]
+        endpoint = "https://store.example"
+        access_key = "key"
+        """,
+    )
+    connection = settings.kafka_connection()
+    assert connection.properties == {
+        "bootstrap.servers": "k:9093",
+        "security.protocol": "SASL_SSL",
+        "socket.keepalive.enable": "true",
+        "socket.timeout.ms": "1000",
+        "sasl.password": SECRET,
+    }
+    location = settings.lake_location()
+    assert (location.uri, location.endpoint) == ("s3://bucket/part/", "https://store.example")
+    assert location.secret_key == SECRET
+    assert SECRET not in repr(settings) + repr(connection) + repr(location)
+    assert pickle.loads(pickle.dumps(location)) == location  # noqa: S301 - made here
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("[listen]\nprt = 1", "listen.prt"),
+        ("[lisen]\nport = 1", "lisen"),
+        ("[listen]\nport = 70000", "listen.port"),
+        ("[listen]\nport = 'a'", "listen.port"),
+        ("[listen]\nwhen_away = 'drop'", "listen.when_away"),
+        ("[listen.tls]\ncert = 'c.pem'", "listen.tls.key"),
+        ("[listen.tls]\ncert = 'no.pem'\nkey = 'no.pem'", "listen.tls"),
+        ("[ingest]\nbatch_messages = 0", "ingest.batch_messages"),
+        ("[kafka]\nbootstrap = ''", "kafka.bootstrap"),
+        ("[kafka]\ntopic_prefix = 'a b'", "kafka.topic_prefix"),
+        ("[kafka.properties]\n'bootstrap.servers' = 'k'", "kafka"),
+        ("[kafka.properties]\n'security.protocol' = 'SSL'", "kafka"),
+        ("[s3]\naccess_key = 'a'", "s3"),
+        ("[s3]\nendpoint = 'store:9000'", "s3.endpoint"),
+        ("[[sources]]\nname = 'a b'", "sources[0].name"),
+        ("[[sources]]\nport = 1", "sources[0].name"),
+        ("[[sources]]\nname = 'a'\n[[sources]]\nname = 'b'\ncharset = 'klingon'", "sources[1].charset"),
+        ("[[sources]]\nname = 'a'\ncharset = 'utf-16'", "sources[0].charset"),
+        ("[[sources]]\nname = 'a'\ncharset = 'base64'", "sources[0].charset"),
+        ("[[sources]]\nname = 'a'\ntime_zone = 'Asia/Guiyang'", "sources[0].time_zone"),
+        ("[[sources]]\nname = 'a'\npeer = '10.1.2.3.4'", "sources[0].peer"),
+        ("[[sources]]\nname = 'a'\nidle_timeout = 'soon'", "sources[0].idle_timeout"),
+        ("[[sources]]\nname = 'a'\nsize_limit = '32 potatoes'", "sources[0].size_limit"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, setting: str) -> None:
+    error = refusal(tmp_path, text)
+    assert error.coordinates["setting"] == setting
+    assert error.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[[sources]]\nname = 'a'\n[[sources]]\nname = 'a'", "sources"),
+        ("[[sources]]\nname = 'a'\nport = 1\n[[sources]]\nname = 'b'\nport = 1", "sources"),
+        ("[s3]\nendpoint = 'http://store'", "lake.uri"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(tmp_path: Path, text: str, word: str) -> None:
+    assert word in str(refusal(tmp_path, text))
+
+
+def test_a_wrong_variable_is_named_and_its_value_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHL_LISTEN_PORT", SECRET)
+    monkeypatch.setenv("PHL_KAFKA_BOOTSTRP", SECRET)
+    monkeypatch.setenv("PHL_NONSENSE", SECRET)
+    monkeypatch.chdir(tmp_path)
+    settings, problems = read_settings()
+    assert settings is None
+    assert {problem.setting for problem in problems} == {
+        "listen.port (PHL_LISTEN_PORT)",
+        "kafka.bootstrp (PHL_KAFKA_BOOTSTRP)",
+        "nonsense (PHL_NONSENSE)",
+    }
+    assert SECRET not in repr(problems)
+
+
+def test_a_file_that_is_not_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    error = refusal(tmp_path, f"[s3]\nsecret_key = {SECRET}\n")
+    assert "line 2" in error.message
+    assert SECRET not in str(error)
+
+
+def test_sources_carry_their_settings(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path,
+        """
+        [[sources]]
+        name = "county"
+        charset = "GBK"
+        processing_ids = ["P", "T"]
+        size_limit = "2 MiB"
+        idle_timeout = "2m"
+        patient_authorities = ["CITY"]
+        port = 2600
+        peer = "10.1.0.0/16"
+        facility = "COUNTY"
+        """,
+    )
+    source = settings.sources().get("county")
+    assert (source.charset, source.processing_ids) == ("gbk", ("P", "T"))
+    assert (source.size_limit, source.idle_timeout) == (2 * 1024 * 1024, 120.0)
+    assert type(source.size_limit) is int
+    matched = settings.source_settings[0]
+    assert (matched.port, matched.peer, matched.facility) == (2600, "10.1.0.0/16", "COUNTY")
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, 'state_dir = "state"\n[lake]\nuri = "lake"')
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.lake_location().path == str(tmp_path / "lake")
+
+
+def test_embedded_addresses_come_from_the_state_folder(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, 'state_dir = "state"')
+    for ask in (settings.kafka_connection, settings.lake_location):
+        with pytest.raises(ConfigError, match="phl up"):
+            ask()
+    (tmp_path / "state").mkdir()
+    store = S3Record("http://127.0.0.1:1", "key", SECRET, process=ProcessId(1, "then"))
+    write_services(tmp_path / "state", Services(s3=store))
+    with pytest.raises(ConfigError, match="phl up"):
+        settings.kafka_connection()
+    write_services(tmp_path / "state", Services(KafkaRecord("127.0.0.1:2"), store))
+    assert settings.kafka_connection().bootstrap == "127.0.0.1:2"
+    location = settings.lake_location()
+    assert (location.uri, location.endpoint, location.secret_key) == ("s3://lake/", "http://127.0.0.1:1", SECRET)
+    mode = (tmp_path / "state" / "services.json").stat().st_mode
+    assert mode & 0o077 == 0, "only its owner may read the keys"
+
+
+def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, TEMPLATE) == settings_of(tmp_path, "")
+    for name in ("listener.pem", "listener-key.pem", "senders-ca.pem"):
+        (tmp_path / name).touch()
+    lines = [
+        line[1:] if line.startswith("#") and not line.startswith("# ") else line for line in TEMPLATE.splitlines()
+    ]
+    taken = settings_of(tmp_path, "\n".join(lines))
+    assert taken.listen.tls is not None
+    assert taken.source_settings[0].name == "county-hospital"
+    defaults = settings_of(tmp_path, "")
+    assert taken.listen.model_copy(update={"tls": None, "metrics_port": None}) == defaults.listen
+    assert taken.ingest.model_copy(update={"metrics_port": None}) == defaults.ingest
