@@ -10,7 +10,8 @@ import structlog
 from deltalake.exceptions import DeltaError
 
 from connectors.kafka.connection import KafkaConnection
-from connectors.kafka.ranges import OffsetRange, TopicState, app_id, describe_topic, read_range
+from connectors.kafka.ranges import OffsetRange, app_id, read_range
+from connectors.kafka.topics import TopicState, describe_topic
 from jobs.lake_views import View, lake_views
 from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore, open_store

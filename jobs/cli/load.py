@@ -104,10 +104,12 @@ def _load(
 
 def _to_kafka(settings: Settings, topic: str) -> Deliver:
     from connectors.kafka.deliver import deliver_all
-    from connectors.kafka.ranges import ensure_topic
+    from connectors.kafka.topics import ensure_topic
 
     connection = settings.kafka_connection()
-    ensure_topic(connection, topic, settings.topic_partitions)
+    ensure_topic(
+        connection, topic, settings.topic_partitions, replication_factor=settings.kafka.replication_factor
+    )
 
     def deliver(records: Iterable[Record], on_delivered: Callable[[Record], object]) -> None:
         deliver_all(connection, records, on_delivered)

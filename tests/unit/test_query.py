@@ -15,6 +15,7 @@ from small_lake import RECEIVED, SmallLake, small_lake
 
 from jobs.lake_views import lake_views
 from jobs.print_rows import plain, shown
+from lake_layout.location import LakeLocation
 from schemas.tables import LEDGER, OBSERVATION, RAW_HL7V2, SEGMENT, TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
-    small = small_lake(tmp_path_factory.mktemp("lake"))
+    small = small_lake(LakeLocation(str(tmp_path_factory.mktemp("lake"))))
     row = {**small._origin(0, 101, 1), "name": "ZZ\x1b[1", "text": "a\rb\x1b]0;title\x07", "segment_index": 0}
     small.append(SEGMENT, [row], {})
     return small
@@ -107,7 +108,7 @@ def test_a_wide_table_is_not_folded_in_a_pipe(small: SmallLake) -> None:
         ("SELECT nothing FROM ops.ledger", "nothing"),
         ("SELEC 1", "syntax error"),
         ("SELECT * FROM normalised.nowhere", "nowhere"),
-        ("DELETE FROM ops.ledger", "ledger"),
+        ("DELETE FROM ops.ledger", "base table"),
         ("INSERT INTO ops.ledger VALUES (1)", "ledger"),
         ("COPY ops.ledger TO 'stolen.csv'", "disabled by configuration"),
         ("SELECT * FROM read_text('/etc/hostname')", "disabled by configuration"),

@@ -23,14 +23,15 @@ from small_lake import (
 )
 
 from jobs.verify_lake import verify_lake
+from lake_layout.location import LakeLocation
 from quality.differences import DIFFERENCES, Difference, Report
 from quality.reconcile import reconcile
 from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> SmallLake:
-    return small_lake(tmp_path)
+def small(local_location: LakeLocation) -> SmallLake:
+    return small_lake(local_location)
 
 
 def verify(small: SmallLake, since: str | None = None) -> Report:
@@ -56,9 +57,9 @@ def test_a_sound_lake_is_clean_and_its_sums_are_right(small: SmallLake) -> None:
     assert report.objects == 4
 
 
-def test_an_empty_lake_and_a_lake_without_tables_are_clean(tmp_path: Path) -> None:
-    assert verify(SmallLake(tmp_path / "without")).clean(strict=True)
-    assert verify(SmallLake(tmp_path / "empty").create()).clean(strict=True)
+def test_an_empty_lake_and_a_lake_without_tables_are_clean(local_location: LakeLocation) -> None:
+    assert verify(SmallLake(local_location)).clean(strict=True)
+    assert verify(SmallLake(local_location).create()).clean(strict=True)
 
 
 def test_small_stretches_find_the_same(small: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,8 +240,10 @@ def test_a_version_that_maintenance_took_away_is_not_needed(
 
 
 @pytest.mark.parametrize("batches", [0, 3])
-def test_a_batch_that_has_not_ended_is_no_fault_but_one_beyond_it_is(tmp_path: Path, batches: int) -> None:
-    small = SmallLake(tmp_path).create()
+def test_a_batch_that_has_not_ended_is_no_fault_but_one_beyond_it_is(
+    local_location: LakeLocation, batches: int
+) -> None:
+    small = SmallLake(local_location).create()
     for _ in range(batches):
         small.normalise(0, small.land(0))
     offsets = small.land(0)

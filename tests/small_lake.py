@@ -12,7 +12,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.transaction import AddAction, RemoveAction
 
-from lake_layout.lake import Lake, LakeLocation
+from lake_layout.lake import Lake
+from lake_layout.location import LakeLocation
+from lake_layout.objects import open_store
 from schemas.modality import Modality, Parsed
 from schemas.source import Source, Sources
 from schemas.table import Table
@@ -51,24 +53,30 @@ class SmallLake:
     """Two partitions whose messages were landed and normalised in batches of ``BATCH_SIZE``.
 
     Attributes:
-        lake: where.
+        location: where.
+        topic, topic_id: what was landed.
         next: next offset by partition.
         batches: normalise batches that ended.
     """
 
-    root: Path
+    location: LakeLocation
+    topic: str = TOPIC
+    topic_id: str = TOPIC_ID
     next: dict[int, int] = field(default_factory=dict)
     batches: int = 0
 
     @property
     def lake(self) -> Lake:
-        return Lake(LakeLocation(str(self.root)))
+        return Lake(self.location)
+
+    @property
+    def root(self) -> Path:
+        """The folder, where it is one."""
+        return Path(self.location.path)
 
     def create(self) -> SmallLake:
         self.lake.create_missing((LEDGER, QUARANTINE, *MODALITY.tables, RAW_HL7V2))
-        path = self.root / OBJECT_PATH
-        path.parent.mkdir(parents=True)
-        path.write_bytes(OBJECT_BYTES)
+        open_store(self.location).put(OBJECT_PATH, OBJECT_BYTES)
         return self
 
     def land(self, partition: int, count: int = BATCH_SIZE) -> range:
@@ -107,19 +115,18 @@ class SmallLake:
             self.lake.table_uri(table),
             pa.table(columns, schema=table.arrow_schema),
             mode="append",
+            storage_options=self.location.storage_options() or None,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app, version) for app, version in txns.items()]
             ),
         )
 
-    @staticmethod
-    def land_id(partition: int) -> str:
-        return f"land:{TOPIC}:{TOPIC_ID}:{partition}"
+    def land_id(self, partition: int) -> str:
+        return f"land:{self.topic}:{self.topic_id}:{partition}"
 
-    @staticmethod
-    def _coordinates(partition: int, offset: int) -> dict[str, object]:
+    def _coordinates(self, partition: int, offset: int) -> dict[str, object]:
         return {
-            "topic_id": TOPIC_ID,
+            "topic_id": self.topic_id,
             "partition": partition,
             "offset": offset,
             "source": "county-3",
@@ -239,9 +246,9 @@ def claims(offset: int) -> dict[str, int]:
     return {PATIENT.name: 1, SEGMENT.name: 2, OBSERVATION.name: 3} if offset % 2 else {SEGMENT.name: 2}
 
 
-def small_lake(root: Path) -> SmallLake:
+def small_lake(location: LakeLocation) -> SmallLake:
     """Two partitions of thirty messages, all normalised."""
-    small = SmallLake(root).create()
+    small = SmallLake(location).create()
     for _ in range(3):
         for partition in (0, 1):
             small.normalise(partition, small.land(partition))
