@@ -58,3 +58,13 @@ def codec_of(declared: bytes) -> str | None:
     """
     name = b" ".join(declared.split(b"~", 1)[0].split()).decode("latin-1").upper()
     return CODECS.get(name)
+
+
+def is_unsupported(declared: bytes) -> bool:
+    """Whether MSH-18 names UTF-16 or UTF-32, whose bytes cannot stand between the framing's own (§2.15.9.18).
+
+    Args:
+        declared: MSH-18 as sent, all repetitions or only the first.
+    """
+    name = b" ".join(declared.split(b"~", 1)[0].split()).decode("latin-1").upper()
+    return name.removeprefix("UNICODE ").replace("-", "").replace(" ", "").startswith(("UTF16", "UTF32"))

@@ -1,0 +1,130 @@
+"""Every finding on a message: its stable code, how grave it is, and one fixed sentence.
+
+A finding tells of a deviation by code and coordinates; the sentence is the same for every message, so that
+nothing of a patient can get into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+
+class Severity(Enum):
+    """How grave a finding is: what becomes of the message."""
+
+    QUARANTINED = "quarantined"  # the message cannot be read at all; its bytes stay in raw
+    IGNORED = "ignored"  # the message is readable but not wanted; it can be taken in later
+    WARNING = "warning"  # read, but a value or the whole text may not be what the sender meant
+    NOTICE = "notice"  # read as meant; the sender deviates from the standard
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A kind of deviation.
+
+    Attributes:
+        code: stable upper-case code.
+        severity: what becomes of the message.
+        sentence: one fixed sentence for a person.
+        standard: the clause it is measured against.
+    """
+
+    code: str
+    severity: Severity
+    sentence: str
+    standard: str = ""
+
+
+HL7_FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        "HL7-NO-MSH", Severity.QUARANTINED, "The message does not begin with an MSH segment.", "HL7 v2.5.1 §2.5"
+    ),
+    Finding(
+        "HL7-DELIMITERS",
+        Severity.QUARANTINED,
+        "MSH-1 and MSH-2 do not hold distinct printable delimiters.",
+        "HL7 v2.5.1 §2.5.4",
+    ),
+    Finding(
+        "HL7-CHARSET-UNSUPPORTED",
+        Severity.QUARANTINED,
+        "The message is, or says it is, in UTF-16 or UTF-32, which the framing of messages cannot carry.",
+        "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding("HL7-INTERNAL", Severity.QUARANTINED, "The reader itself failed on this message; please report it."),
+    Finding(
+        "HL7-PROCESSING-ID",
+        Severity.IGNORED,
+        "The processing id is not among those that are accepted from this source.",
+        "HL7 v2.5.1 §2.15.9.11",
+    ),
+    Finding(
+        "HL7-CHARSET-UNKNOWN",
+        Severity.NOTICE,
+        "MSH-18 names no known character set; the source's own was used.",
+        "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding(
+        "HL7-CHARSET-MISMATCH",
+        Severity.WARNING,
+        "The message is not in the character set that MSH-18 names; the source's own was used.",
+        "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding(
+        "HL7-CHARSET-GUESSED",
+        Severity.WARNING,
+        "Neither the declared nor the source's character set fits the message; the one used is a guess.",
+        "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding(
+        "HL7-CONTROL-ID-MISSING", Severity.WARNING, "MSH-10, which names the message, is empty.", "HL7 v2.5.1 §2.15.9.10"
+    ),
+    Finding("HL7-TYPE-MISSING", Severity.WARNING, "MSH-9 names no message type.", "HL7 v2.5.1 §2.15.9.9"),
+    Finding(
+        "HL7-EVENT-TIME-MISSING",
+        Severity.WARNING,
+        "MSH-7 is empty; the message has no time of its own.",
+        "HL7 v2.5.1 §2.15.9.7",
+    ),
+    Finding(
+        "HL7-EVENT-TIME-RANGE",
+        Severity.WARNING,
+        "MSH-7 lies outside the years 1900 to 2199 and was not used.",
+        "HL7 v2.5.1 §2.15.9.7",
+    ),
+    Finding(
+        "HL7-DTM-INVALID",
+        Severity.WARNING,
+        "A date or time is not one that HL7 allows, or lies outside the years 1000 to 9998; it was left empty.",
+        "HL7 v2.5.1 §2.A.22, §2.A.77",
+    ),
+    Finding(
+        "HL7-NM-INVALID",
+        Severity.WARNING,
+        "A numeric value is not a number that HL7 allows; its text was kept.",
+        "HL7 v2.5.1 §2.A.47",
+    ),
+    Finding(
+        "HL7-VERSION-TIME-FUTURE",
+        Severity.WARNING,
+        "The time of this version is more than a day after its receipt; the time of receipt counts.",
+    ),
+    Finding(
+        "HL7-PATIENT-ID-MISSING", Severity.WARNING, "A PID segment carries no patient identifier.", "HL7 v2.5.1 §3.4.2.3"
+    ),
+    Finding(
+        "HL7-ORDER-MISSING", Severity.WARNING, "An OBX segment follows no OBR of its patient.", "HL7 v2.5.1 §7.3.1"
+    ),
+    Finding(
+        "HL7-STATUS-MISSING",
+        Severity.NOTICE,
+        "Neither OBX-11 nor OBR-25 says how final the result is.",
+        "HL7 v2.5.1 §7.4.2.11",
+    ),
+)
+"""Findings of the HL7 v2 reader."""
+
+FINDINGS = MappingProxyType({finding.code: finding for finding in HL7_FINDINGS})
+"""All findings by code."""
