@@ -157,8 +157,9 @@ def _ask_kafka(settings: Settings) -> None:
     from connectors.kafka.connection import kafka_error, unreachable
 
     connection = settings.kafka_connection()
+    admin = connection.admin()  # kept until the answer is there: a client that is let go answers nothing
     try:
-        connection.admin().describe_cluster(request_timeout=10.0).result()
+        admin.describe_cluster(request_timeout=10.0).result()
     except KafkaException as exception:
         raise unreachable(connection, kafka_error(exception)) from None
 
