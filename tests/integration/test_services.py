@@ -159,7 +159,9 @@ def test_services_listen_on_loopback_only(embedded: Embedded, tmp_path: Path) ->
     import psutil
 
     for process in (found.kafka.process, found.s3.process):
-        listening = [c for c in psutil.Process(process.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        listening = [
+            c for c in psutil.Process(process.pid).net_connections("tcp") if c.status == psutil.CONN_LISTEN
+        ]
         assert listening
         assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
 
@@ -219,7 +221,9 @@ class _Careless(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if "chunked" in self.headers.get("Content-Encoding", "") or self.headers.get("X-Amz-Decoded-Content-Length"):
+        if "chunked" in self.headers.get("Content-Encoding", "") or self.headers.get(
+            "X-Amz-Decoded-Content-Length"
+        ):
             body = body.split(b"\r\n")[1]
         self.objects[self.path.partition("?")[0]] = body
         self._answer(200, b"")
@@ -228,7 +232,7 @@ class _Careless(BaseHTTPRequestHandler):
         found = self.objects.get(self.path.partition("?")[0])
         self._answer(404 if found is None else 200, found or b"")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the base class names it so
 
     def do_DELETE(self) -> None:
         self._answer(204, b"")

@@ -46,7 +46,15 @@ def test_neither_libraries_nor_exceptions_nor_threads_print_payload(tmp_path: Pa
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == ""
     assert MARKER not in done.stderr
-    for said in ("batch_done", "failed", "failed_again", "library_log", "uncaught_in_thread", "unraisable", "uncaught"):
+    for said in (
+        "batch_done",
+        "failed",
+        "failed_again",
+        "library_log",
+        "uncaught_in_thread",
+        "unraisable",
+        "uncaught",
+    ):
         assert f'"event": "{said}"' in done.stderr
     assert '"kind": "ValueError"' in done.stderr
     assert '"batch": 7' in done.stderr
@@ -67,14 +75,22 @@ def _raise(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (TransportError("KAFKA-UNREACHABLE", "no answer", topic="t", partition=3), 75, "KAFKA-UNREACHABLE: no answer"),
+        (
+            TransportError("KAFKA-UNREACHABLE", "no answer", topic="t", partition=3),
+            75,
+            "KAFKA-UNREACHABLE: no answer",
+        ),
         (MessageError("HL7-NO-MSH", "no MSH", offset=12), 1, "offset=12"),
         (ValueError(MARKER), 70, "ValueError"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
 def test_errors_end_the_command_with_one_line_and_their_code(
-    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(main, "_load", lambda _name: _raise(error))
     assert main.run(["status"]) == code
@@ -92,7 +108,9 @@ def test_help_imports_nothing_heavy() -> None:
         " 'pydantic', 'confluent_kafka', 'pandas'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     for name in main.COMMANDS:
         assert f" {name} " in done.stdout

@@ -13,7 +13,7 @@ from jobs.services.state import KafkaRecord, S3Record, Services, write_services
 from jobs.settings import Settings, load_settings, read_settings
 from schemas.errors import ConfigError
 
-SECRET = "s3cr3t-never-shown"  # noqa: S105 - made up
+SECRET = "s3cr3t-never-shown"
 
 
 def settings_of(tmp_path: Path, text: str) -> Settings:
@@ -31,7 +31,11 @@ def refusal(tmp_path: Path, text: str) -> ConfigError:
 def test_defaults_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_settings()
-    assert (settings.listen.host, settings.listen.port, settings.listen.when_away) == ("127.0.0.1", 2575, "answer")
+    assert (settings.listen.host, settings.listen.port, settings.listen.when_away) == (
+        "127.0.0.1",
+        2575,
+        "answer",
+    )
     assert settings.ingest.batch_messages == 200_000
     assert settings.topic_partitions == 4
     assert settings.listen.tls is None
@@ -103,7 +107,7 @@ def test_properties_reach_librdkafka_and_secrets_stay_hidden(
     assert (location.uri, location.endpoint) == ("s3://bucket/part/", "https://store.example")
     assert location.secret_key == SECRET
     assert SECRET not in repr(settings) + repr(connection) + repr(location)
-    assert pickle.loads(pickle.dumps(location)) == location  # noqa: S301 - made here
+    assert pickle.loads(pickle.dumps(location)) == location
 
 
 @pytest.mark.parametrize(
@@ -152,7 +156,9 @@ def test_settings_that_do_not_go_together_are_named(tmp_path: Path, text: str, w
     assert word in str(refusal(tmp_path, text))
 
 
-def test_a_wrong_variable_is_named_and_its_value_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_variable_is_named_and_its_value_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PHL_LISTEN_PORT", SECRET)
     monkeypatch.setenv("PHL_KAFKA_BOOTSTRP", SECRET)
     monkeypatch.setenv("PHL_NONSENSE", SECRET)
@@ -216,7 +222,11 @@ def test_embedded_addresses_come_from_the_state_folder(tmp_path: Path) -> None:
     write_services(tmp_path / "state", Services(KafkaRecord("127.0.0.1:2"), store))
     assert settings.kafka_connection().bootstrap == "127.0.0.1:2"
     location = settings.lake_location()
-    assert (location.uri, location.endpoint, location.secret_key) == ("s3://lake/", "http://127.0.0.1:1", SECRET)
+    assert (location.uri, location.endpoint, location.secret_key) == (
+        "s3://lake/",
+        "http://127.0.0.1:1",
+        SECRET,
+    )
     mode = (tmp_path / "state" / "services.json").stat().st_mode
     assert mode & 0o077 == 0, "only its owner may read the keys"
 
@@ -226,7 +236,8 @@ def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_p
     for name in ("listener.pem", "listener-key.pem", "senders-ca.pem"):
         (tmp_path / name).touch()
     lines = [
-        line[1:] if line.startswith("#") and not line.startswith("# ") else line for line in TEMPLATE.splitlines()
+        line[1:] if line.startswith("#") and not line.startswith("# ") else line
+        for line in TEMPLATE.splitlines()
     ]
     taken = settings_of(tmp_path, "\n".join(lines))
     assert taken.listen.tls is not None
