@@ -33,14 +33,18 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
         prepare(context)
         for stage in stages:
             run, full = {"land": (land_batch, context.limits.messages), "normalise": (normalise_batch, 1)}[stage]
-            report[f"{stage} {context.modality.name}"] = _all_batches(run, full, context)
-            Maintenance(stage).after(context)
+            upkeep = Maintenance(stage)
+            report[f"{stage} {context.modality.name}"] = _all_batches(run, full, context, upkeep)
+            upkeep.now(context)
     return report
 
 
-def _all_batches(run: Callable[[Context], Outcome | None], full: int, context: Context) -> StageReport:
+def _all_batches(
+    run: Callable[[Context], Outcome | None], full: int, context: Context, upkeep: Maintenance
+) -> StageReport:
     done = StageReport(messages=0, batches=0, seconds=0.0, dispositions={})
     while (outcome := run(context)) is not None:
+        upkeep.after(context, outcome)
         done["messages"] += outcome.messages
         done["batches"] += 1
         done["seconds"] += outcome.seconds

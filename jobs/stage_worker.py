@@ -72,7 +72,7 @@ def work(stage: str, every: float, config: Path | None) -> None:
                 outcome = run(context)
                 if outcome is not None:
                     metrics.batch(outcome)
-                    maintenance.after(context)
+                    maintenance.after(context, outcome)
                 left = lag(context)
             except IngestError as error:
                 metrics.failed(error.code)

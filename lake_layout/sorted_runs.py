@@ -30,6 +30,7 @@ import structlog
 from lake_layout.added_since import files_added
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.reading import read_file
+from schemas.errors import LakeError
 from schemas.table import Table
 
 log = structlog.get_logger(__name__)
@@ -165,6 +166,16 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _refresh(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, version: int) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return _extend(lake, source, folder, manifest, version)
+    except LakeError as error:
+        if manifest.version < 0 or error.code not in ("LAKE-LOG-GONE", "OBJECT-MISSING"):
+            raise
+        # what commits added can no longer be read one by one: the table's live rows can
+        return _extend(lake, source, folder, _EMPTY, version)
+
+
+def _extend(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, version: int) -> Manifest:
     if manifest.version < 0:
         for old in folder.glob("*.run"):
             old.unlink()
