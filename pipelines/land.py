@@ -71,7 +71,7 @@ class Records(Protocol):
 ReadRange = Callable[[OffsetRange], Iterable[Records]]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Beam keeps hints and the pipeline on it
 class Land(beam.PTransform):  # type: ignore[misc]
     """The graph of one batch of the land stage.
 

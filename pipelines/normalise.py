@@ -90,7 +90,7 @@ class Batch:
         return self.claim.pins[LEDGER.name]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Beam keeps hints and the pipeline on it
 class Normalise(beam.PTransform):  # type: ignore[misc]
     """The graph of one batch of the normalise stage."""
 
