@@ -67,7 +67,7 @@ DIFFERENCES: Final = {
     "ROWS-DOUBLED": "rows that messages claim stand more than once in the table",
     "ROWS-SURPLUS": "the table holds rows that no message claims",
     "ROWS-AHEAD": "the table holds rows of a batch that was never begun",
-    "ROWS-UNKNOWN-TOPIC": "the table holds rows of a topic of which nothing was landed",
+    "ROWS-UNKNOWN-TOPIC": "the table holds rows of a topic partition of which nothing was landed",
     "OBJECT-MISSING": "an object that raw points to is gone",
     "OBJECT-SIZE": "an object that raw points to has another size",
 }

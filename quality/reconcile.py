@@ -89,15 +89,15 @@ def reconcile(
     """
     report = Report()
     sql = _Sql(connection, since)
-    known_topics: set[str] = set()
+    known: set[Key] = set()
     for stream in streams:
         ends = _ends(sql, stream)
-        known_topics |= {key[0] for key in ends}
+        known |= ends.keys()
         for key in sorted(ends):
             compare = _Partition(sql, stream, key, report, explain_gap, object_size)
             compare.run(*ends[key], stretch, on_stretch)
     for table in {table.name: table for stream in streams for table in stream.tables}.values():
-        _rows_of_unknown_topics(sql, table, known_topics, report)
+        _rows_of_unknown_partitions(sql, table, known, report)
     return report
 
 
@@ -151,21 +151,23 @@ def _ends(sql: _Sql, stream: Stream) -> dict[Key, _Ends]:
     return found
 
 
-def _rows_of_unknown_topics(sql: _Sql, table: Table, topics: set[str], report: Report) -> None:
+def _rows_of_unknown_partitions(sql: _Sql, table: Table, known: set[Key], report: Report) -> None:
     if sql.since:
         return  # partitions without a recent message were not looked at
-    query = (
-        f'SELECT topic_id, "partition", count(*), min("offset"), max("offset"), count(DISTINCT "offset") '
-        f"FROM {table.view_name} GROUP BY ALL"
-    )
-    for topic_id, partition, rows, first, last, messages in sql.rows(query, table=table):
-        if str(topic_id) not in topics:
+    query = f'SELECT topic_id, "partition", count(*), min("offset"), max("offset") FROM {table.view_name} GROUP BY ALL'
+    for topic_id, partition, rows, first, last in sql.rows(query, table=table):
+        key = (str(topic_id), _int(partition))
+        if key not in known:
+            messages = sql.number(
+                f'SELECT count(DISTINCT "offset") FROM {table.view_name} WHERE topic_id = ? AND "partition" = ?',
+                *key,
+                table=table,
+            )
             report.add(
                 Difference(
-                    "ROWS-UNKNOWN-TOPIC", table.name, str(topic_id), _int(partition), _int(first), _int(last),
-                    _int(messages), 0, _int(rows),
+                    "ROWS-UNKNOWN-TOPIC", table.name, *key, _int(first), _int(last), messages, 0, _int(rows)
                 )
-            )  # fmt: skip
+            )
 
 
 _SLICE: Final = 'topic_id = ? AND "partition" = ? AND "offset" >= ? AND "offset" < ?'

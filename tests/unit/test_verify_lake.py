@@ -204,10 +204,14 @@ def test_claims_on_an_unknown_table_are_found(small: SmallLake) -> None:
     assert found(small)["CLAIM-UNKNOWN-TABLE", LEDGER.name].examples == (offsets.start,)
 
 
-def test_rows_of_a_topic_that_never_landed_are_found(small: SmallLake) -> None:
-    row = {**small._origin(0, 101, 1), "topic_id": "another", "segment_index": 0, "line": 0}
+@pytest.mark.parametrize(("topic_id", "partition"), [("another", 0), (TOPIC_ID, 9)])
+def test_rows_of_a_partition_that_never_landed_are_found(
+    small: SmallLake, topic_id: str, partition: int
+) -> None:
+    row = {**small._origin(partition, 101, 1), "topic_id": topic_id, "segment_index": 0, "line": 0}
     small.append(SEGMENT, [row], {})
-    assert found(small)["ROWS-UNKNOWN-TOPIC", SEGMENT.name].topic_id == "another"
+    difference = found(small)["ROWS-UNKNOWN-TOPIC", SEGMENT.name]
+    assert (difference.topic_id, difference.partition, difference.messages) == (topic_id, partition, 1)
 
 
 def test_a_row_far_outside_does_not_cost_a_walk_there(small: SmallLake) -> None:
