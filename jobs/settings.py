@@ -180,7 +180,8 @@ class ListenSettings(_Section):
         source: name of the source of messages that no entry of ``[[sources]]`` matches.
         tls: none for plain connections.
         metrics_port: Prometheus metrics, on loopback; none without it.
-        when_away: while Kafka is away, answer AE at once or let the senders wait.
+        when_away: while Kafka is away, answer AE after ``delivery_seconds`` or let the senders wait.
+        delivery_seconds: how long Kafka may take to confirm a message.
         object_threshold: bytes; larger messages go to the lake's objects, the record carries their reference.
         memory_limit: bytes of messages held at a time, of all connections together.
         max_connections: held open at a time.
@@ -192,6 +193,7 @@ class ListenSettings(_Section):
     tls: TlsSettings | None = None
     metrics_port: Port | None = None
     when_away: Literal["answer", "wait"] = "answer"
+    delivery_seconds: Duration = 10.0
     object_threshold: ByteSize = Field(default=ByteSize(900_000), ge=1, le=1_000_000)
     memory_limit: ByteSize = Field(default=ByteSize(256 * MEBIBYTE), ge=MEBIBYTE)
     max_connections: int = Field(default=2_000, ge=1)

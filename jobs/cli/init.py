@@ -63,6 +63,7 @@ TEMPLATE = """\
 #metrics_port = 9464
 # While Kafka is away: "answer" AE at once, or let senders "wait".
 #when_away = "answer"
+#delivery_seconds = 10
 # Larger messages go to the lake's objects, and the record in Kafka refers to them.
 #object_threshold = "900 kB"
 # Bytes of messages held at a time, of all connections together; then senders wait.

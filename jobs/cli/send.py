@@ -1,0 +1,87 @@
+"""``phl send``: try a listener out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+
+
+def send_command(
+    files: Annotated[list[Path], typer.Argument(help="Files of one or many messages, or folders.", exists=True)],
+    to: Annotated[str, typer.Option(help="HOST:PORT of a listener.")] = "127.0.0.1:2575",
+    connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 1,
+    patience: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
+    ca: Annotated[Path | None, typer.Option(help="Use TLS; trust certificates signed by this one.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="Own certificate (mutual TLS).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+) -> None:
+    """Send files of HL7 v2 messages over MLLP and show the answers; exit 1 where any was not accepted."""
+    import asyncio
+
+    from jobs.send import send_all
+
+    host, port = address(to)
+    sent = asyncio.run(
+        send_all(_messages(files), host, port, connections=connections, tls=_tls(ca, cert, key), patience=patience)
+    )
+    if as_json:
+        report = {
+            "sent": sent.total, "accepted": sent.accepted, "unanswered": sent.unanswered, "codes": sent.codes,
+            "reasons": sent.reasons,
+        }  # fmt: skip
+        typer.echo(json.dumps(report))
+    else:
+        typer.echo(f"sent {sent.total} messages: " + (", ".join(_lines(sent.codes, sent.unanswered)) or "nothing there"))
+        for reason, count in sorted(sent.reasons.items()):
+            typer.echo(f"{count:>6} × {reason}")
+    if sent.accepted < sent.total:
+        raise typer.Exit(1)
+
+
+def address(text: str, option: str = "--to") -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``.
+
+    Raises:
+        ConfigError: it is written in another way.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError("CONFIG-ADDRESS", "give HOST:PORT, such as 127.0.0.1:2575", setting=option)
+    return host.strip("[]"), int(port)
+
+
+def _lines(codes: dict[str, int], unanswered: int) -> list[str]:
+    found = [f"{count} {code}" for code, count in sorted(codes.items())]
+    return [*found, f"{unanswered} without an answer"] if unanswered else found
+
+
+def _messages(paths: list[Path]) -> Iterator[bytes]:
+    from connectors.hl7_files import stream_messages
+    from jobs.load_files import find_files
+
+    for file in find_files(paths):
+        with file.path.open("rb") as opened:
+            yield from stream_messages(opened)
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    import ssl
+
+    from connectors.mllp.client import client_tls
+
+    if ca is None and cert is None:
+        return None
+    try:
+        return client_tls(str(ca) if ca else None, str(cert) if cert else None, str(key) if key else None)
+    except (OSError, ssl.SSLError):
+        raise ConfigError("CONFIG-TLS", "the certificates cannot be read", setting="--ca, --cert, --key") from None
