@@ -17,7 +17,9 @@ log = structlog.get_logger(__name__)
 
 BOOTSTRAP = "bootstrap.servers"
 _SECRET = re.compile(r"password|secret|\.pem$|oauthbearer\.config|key$", re.IGNORECASE)
-_PROPERTY = re.compile(r'property "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? ')
+_PROPERTY = re.compile(
+    r'property:? "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? '
+)
 
 
 @dataclass(frozen=True, repr=False)

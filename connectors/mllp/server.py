@@ -124,6 +124,7 @@ class Listener:
         while True:
             await asyncio.sleep(1.0)
             now = time.monotonic()
+            self.budget.tick()
             for connection in list(self.connections):
                 if connection.is_idle(now):
                     CONNECTIONS_CLOSED.labels("idle").inc()
@@ -248,7 +249,7 @@ class Connection(asyncio.Protocol):
             work = self._refuse(event)
         else:
             self.budget.hold(len(event.data))
-            self.budget.begin()
+            self.budget.begin(self)
             work = self._store(event.data)
         self.answers.append(asyncio.get_running_loop().create_task(work))
         self._more.set()
