@@ -1,34 +1,31 @@
-"""What the commits of a table added, read from its log: the input of the next stage.
+"""Which files commits added: what a stage reads next, found by reading the commits themselves.
 
-Deltas of the live files would be fooled by compaction, and the change feed answers nothing where the log was
-cleaned; the log itself says what each commit brought.
+A difference of live files would take a compaction for new rows, and the library's change feed answers *empty*
+where the log was cleaned; a commit's own add actions do neither.
 """
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from urllib.parse import unquote
 
+from lake_layout.delta_log import Added, read_commits
 from lake_layout.lake import Lake
-from lake_layout.objects import open_store
-from lake_layout.reading import partition_of
+from lake_layout.live_files import LiveFile, live_files
 from schemas.errors import LakeError
 from schemas.table import Table
 
 
 @dataclass(frozen=True, slots=True)
 class AddedFile:
-    """A file that a commit added with new rows.
+    """A file that a commit added.
 
     Attributes:
         path: relative to the table.
-        rows: number of rows.
+        rows: how many.
         size: bytes.
         partition: value of the partition column.
-        version: the commit.
+        version: the commit's.
     """
 
     path: str
@@ -38,40 +35,86 @@ class AddedFile:
     version: int
 
 
-def files_added(lake: Lake, table: Table, after: int, upto: int) -> list[AddedFile]:
-    """Files with new rows that the commits (after, upto] added, in the order of commits.
+def files_added(lake: Lake, table: Table, from_version: int, to_version: int) -> list[AddedFile]:
+    """Files with new rows in the versions after ``from_version`` up to and with ``to_version``, in their order.
 
-    Rewrites without new rows (compaction) do not count; what a later commit of the span took back does not
-    either.
+    Files that a roll-back within these versions took out again are left out.
 
     Raises:
-        LakeError: ``LAKE-LOG-GONE`` where a commit's log entry is no longer there.
+        LakeError: commits are gone from the log, and what they added cannot be told in another way.
+        TransportError: the store does not answer.
     """
-    versions = range(after + 1, upto + 1)
-    store = open_store(lake.location)
-    names = [log_path(table, version) for version in versions]
-    if len(names) > 4:
-        with ThreadPoolExecutor(8) as pool:
-            entries = list(pool.map(store.get_or_none, names))
-    else:
-        entries = [store.get_or_none(name) for name in names]
+    versions = range(from_version + 1, to_version + 1)
     found: dict[str, AddedFile] = {}
-    for version, entry in zip(versions, entries, strict=True):
-        if entry is None:
-            raise LakeError(
-                "LAKE-LOG-GONE", "the table's log was cleaned past what has been read", table=table.name, version=version
-            )
-        for line in entry.splitlines():
-            action = json.loads(line) if line.strip() else {}
-            if (removed := action.get("remove")) and removed.get("dataChange"):
-                found.pop(unquote(removed["path"]), None)
-            if (added := action.get("add")) and added.get("dataChange"):
-                path = unquote(added["path"])
-                rows = json.loads(added.get("stats") or "{}").get("numRecords", 0)
-                found[path] = AddedFile(path, rows, added["size"], partition_of(table, path), version)
+    for version, commit in zip(versions, read_commits(lake.store, table.name, versions), strict=True):
+        if commit is None:
+            return _by_coordinates(lake, table, from_version, to_version)
+        for removed in commit.removed:
+            if removed.data_change:
+                found.pop(removed.path, None)
+        for added in commit.added:
+            if added.data_change:
+                found[added.path] = _file(table, added, version)
     return list(found.values())
 
 
-def log_path(table: Table, version: int) -> str:
-    """Where the log entry of a commit lies, below the lake's root."""
-    return f"{table.name}/_delta_log/{version:020d}.json"
+def _file(table: Table, added: Added, version: int) -> AddedFile:
+    if added.rows < 0:
+        raise LakeError(
+            "LAKE-NO-STATISTICS", "a file was added without its number of rows", table=table.name, version=version
+        )
+    text = added.partition_values.get(table.partition_by) if table.partition_by else None
+    return AddedFile(added.path, added.rows, added.size, date.fromisoformat(text) if text else None, version)
+
+
+def _by_coordinates(lake: Lake, table: Table, from_version: int, to_version: int) -> list[AddedFile]:
+    """The same without the commits: live files whose messages lie behind those of ``from_version``.
+
+    Raises:
+        LakeError: one of the versions is gone, or a file holds messages from both sides.
+    """
+    try:
+        old = live_files(lake, table, from_version) if from_version else []
+        new = live_files(lake, table, to_version)
+    except LakeError:
+        raise _gone(table, from_version, to_version) from None
+    reached: dict[tuple[str, int], int] = {}
+    for file in old:
+        place, _, last = _offsets(table, file, from_version, to_version)
+        reached[place] = max(last, reached.get(place, -1))
+    added = []
+    for file in new:
+        if not old:
+            added.append((file.path, file))
+            continue
+        place, first, last = _offsets(table, file, from_version, to_version)
+        behind = reached.get(place, -1)
+        if first > behind:
+            added.append((file.path, file))
+        elif last > behind:
+            raise _gone(table, from_version, to_version)
+    return [AddedFile(path, f.rows, f.size, f.partition, to_version) for path, f in sorted(added)]
+
+
+def _offsets(table: Table, file: LiveFile, from_version: int, to_version: int) -> tuple[tuple[str, int], int, int]:
+    """Topic id and partition, first and last offset of a file whose messages are all from one partition."""
+    low, high = file.low, file.high
+    place = (low.get("topic_id"), low.get("partition"))
+    first, last = low.get("offset"), high.get("offset")
+    if (
+        place != (high.get("topic_id"), high.get("partition"))
+        or not isinstance(place[0], str)
+        or not isinstance(place[1], int)
+        or not isinstance(first, int)
+        or not isinstance(last, int)
+    ):
+        raise _gone(table, from_version, to_version)
+    return (place[0], place[1]), first, last
+
+
+def _gone(table: Table, from_version: int, to_version: int) -> LakeError:
+    return LakeError(
+        "LAKE-LOG-GONE",
+        "commits that are not processed yet are gone from the log; restore them from a copy",
+        table=table.name, from_version=from_version, to_version=to_version,
+    )  # fmt: skip

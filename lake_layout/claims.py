@@ -1,42 +1,45 @@
-"""Claims: what a batch will do, written down before it begins and won by one process.
+"""Claims: what a batch is, agreed on before any of it is written.
 
-A claim is an object written by conditional PUT. It says from where to where the batch goes, in which tables, and
-against which versions it decides, so that whoever runs it again after a crash does the same work.
-
-::
-
-    _phl/claims/<stage>/<batch>.<generation>.json      the claim
-    _phl/claims/<stage>/<batch>.<generation>.closing   its roll-back has begun: nobody commits for it any more
-    _phl/claims/<stage>/<batch>.<generation>.closed    its roll-back is done and no other claim followed yet
+A claim is an object, made by a conditional PUT, so that of several processes one decides what the batch is and
+all others run that or nothing. It never changes; a claim that takes over another's batch has the next generation.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lake_layout.objects import ObjectStore
 from schemas.errors import LakeError
 
+FOLDER = "_phl/claims"
+
+GENERATIONS = 1_000_000
+"""More generations of one batch than there can be: the factor of batch numbers in ``Claim.mark``."""
+
+_STAGE = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
 
 @dataclass(frozen=True)
 class Claim:
-    """A batch that somebody began; picklable.
+    """A batch of a stage.
 
     Attributes:
-        stage: name of the stage.
-        batch: number of the batch, from 1.
-        generation: 0, and one more each time that another program rolled the batch back.
-        attempt: id of the process that runs it; only the first one's is in the object.
-        begin: by app id, the version the batch starts after.
-        end: by app id, the version that its commits record.
-        pins: by table name, the version that decisions are made against.
+        stage: such as ``normalise-hl7v2``.
+        batch: its number, counted from 1 without gaps.
+        generation: 1, and one more each time that other code took the batch over.
+        attempt: names the process that runs it; not part of what is agreed.
+        begin: by txn app id, where the batch begins.
+        end: by txn app id, the txn version that the tables have once the batch is done.
+        pins: versions of tables that decisions are made against, by table name.
         code: hash of program and configuration.
-        tables: by table name, the id of the table that the batch writes to.
+        tables: ids of the tables it writes, by name.
+        made_at: when.
         last: name of the table whose commit ends the batch.
-        made_at: when the batch was claimed (UTC).
     """
 
     stage: str
@@ -48,60 +51,87 @@ class Claim:
     pins: Mapping[str, int]
     code: str
     tables: Mapping[str, str]
-    last: str
     made_at: datetime
+    last: str
 
     @property
-    def batch_app_id(self) -> str:
-        """App id under which the last table records the batch's number."""
-        return batch_app_id(self.stage)
+    def mark(self) -> int:
+        """Batch and generation as one number that only grows: which claim last touched a table."""
+        return self.batch * GENERATIONS + self.generation
 
     def to_json(self) -> bytes:
         """The claim as it is stored."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values |= {name: dict(values[name]) for name in ("begin", "end", "pins", "tables")}
-        values["made_at"] = self.made_at.isoformat()
-        return json.dumps(values, sort_keys=True, indent=1).encode()
+        content = {**vars(self), "made_at": self.made_at.isoformat()}
+        content |= {name: dict(content[name]) for name in ("begin", "end", "pins", "tables")}
+        return json.dumps(content, sort_keys=True, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Claim:
-        """Read a stored claim.
+        """The claim that ``to_json`` wrote.
 
         Raises:
-            LakeError: ``CLAIM-DAMAGED``.
+            LakeError: the bytes are no claim of this form.
         """
         try:
-            values = json.loads(data)
-            values["made_at"] = datetime.fromisoformat(values["made_at"])
-            return cls(**values)
+            content = json.loads(data)
+            return cls(**{**content, "made_at": datetime.fromisoformat(content["made_at"])})
         except (ValueError, TypeError, KeyError):
-            raise LakeError("CLAIM-DAMAGED", "an object under _phl/claims cannot be read as a claim") from None
+            raise LakeError("CLAIM-DAMAGED", "a claim is not of this program's form") from None
 
 
 def batch_app_id(stage: str) -> str:
+    """Under this id a stage's last table records the newest batch that is done."""
     return f"batch:{stage}"
 
 
-def claim_path(stage: str, batch: int, generation: int, ending: str = "json") -> str:
-    """Where a claim, or a mark on it, lies below the lake's root."""
-    return f"_phl/claims/{stage}/{batch:012d}.{generation}.{ending}"
+def claim_app_id(stage: str) -> str:
+    """Under this id every table records which claim (``Claim.mark``) touched it last.
+
+    It is the fence too: two commits that both write it cannot follow one another on handles of the same version.
+    """
+    return f"claim:{stage}"
 
 
-def newest_claim(store: ObjectStore, stage: str, batch: int) -> Claim | None:
-    """The claim of a batch with the highest generation; None where nobody claimed it."""
-    newest: Claim | None = None
-    generation = 0
-    while (data := store.get_or_none(claim_path(stage, batch, generation))) is not None:
-        newest = Claim.from_json(data)
-        generation += 1
-    return newest
+def claim_path(stage: str, batch: int, generation: int) -> str:
+    """Where a claim lies."""
+    if not _STAGE.fullmatch(stage):
+        raise LakeError("CLAIM-STAGE-NAME", "a stage's name has letters, digits, _ and - only")
+    return f"{FOLDER}/{stage}/{batch:012d}.{generation}.json"
 
 
-def is_marked(store: ObjectStore, claim: Claim, ending: str) -> bool:
-    """Whether a claim bears a mark (``closing``, ``closed``)."""
-    return store.size(claim_path(claim.stage, claim.batch, claim.generation, ending)) is not None
+def claim_of_path(path: str) -> tuple[str, int, int] | None:
+    """Stage, batch and generation of a claim's path; None for another object."""
+    found = re.fullmatch(rf"{re.escape(FOLDER)}/([^/]+)/(\d{{12}})\.(\d+)\.json", path)
+    return (found[1], int(found[2]), int(found[3])) if found else None
 
 
-def mark(store: ObjectStore, claim: Claim, ending: str) -> None:
-    """Put a mark on a claim; doing so again changes nothing."""
-    store.put_if_absent(claim_path(claim.stage, claim.batch, claim.generation, ending), claim.code.encode())
+def new_attempt() -> str:
+    """An id that nobody else has."""
+    return uuid.uuid4().hex
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+def put_claim(store: ObjectStore, claim: Claim) -> bool:
+    """Make a claim; False where somebody else was first."""
+    # The attempt id within makes the bytes this process's own, so an unclear answer can be settled.
+    return store.put_if_absent(claim_path(claim.stage, claim.batch, claim.generation), claim.to_json())
+
+
+def claims_of(store: ObjectStore, stage: str, batch: int) -> list[Claim]:
+    """All claims of a batch, oldest first.
+
+    Generations follow each other without gaps, so they are asked for one by one: a listing may lag behind.
+    """
+    claims: list[Claim] = []
+    while (data := store.get_or_none(claim_path(stage, batch, len(claims) + 1))) is not None:
+        claims.append(Claim.from_json(data))
+    return claims
+
+
+def is_newest(store: ObjectStore, claim: Claim) -> bool:
+    """Whether nobody took the batch over."""
+    return store.get_or_none(claim_path(claim.stage, claim.batch, claim.generation + 1)) is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,6 +22,7 @@ FIRST_YEAR, LAST_YEAR = 1900, 2199
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_STATISTIC = 64
 _ROW_GROUP = 128 * 1024
+_FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,9 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
         if not field.nullable and column.null_count:
             raise LakeError("LAKE-COLUMNS", "null in a column that has none", table=table.name, column=field.name)
     rows = pa.Table.from_arrays(rows.columns, schema=schema)
-    keys = [(name, "ascending") for name in table.sort_by if name != table.partition_by]
-    if keys:
-        rows = rows.sort_by(keys)
+    if not rows.num_rows:
+        raise LakeError("LAKE-COLUMNS", "a file without rows is not written", table=table.name)
+    rows = _ordered(table, rows)
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd", row_group_size=_ROW_GROUP, write_statistics=True)
     data = sink.getvalue()
@@ -79,12 +82,42 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     return NewFile(table.name, path, data.size, partition, rows.num_rows, json.dumps(statistics(table, rows)))
 
 
-def check_partition(table: Table, partition: date | None) -> None:
-    """Refuse a partition value that could make the table unreadable."""
-    if partition is None:
-        return
-    if type(partition) is not date or not FIRST_YEAR <= partition.year <= LAST_YEAR or table.partition_by is None:
-        raise LakeError("LAKE-PARTITION-RANGE", "a partition lies outside the years 1900 to 2199", table=table.name)
+def _ordered(table: Table, rows: pa.Table) -> pa.Table:
+    """The rows sorted as the table asks; equal ones keep their order."""
+    keys = [(name, "ascending") for name in table.sort_by if name != table.partition_by]
+    if not keys:
+        return rows
+    order = pc.sort_indices(rows, sort_keys=keys).to_numpy()
+    if bool(np.all(order[1:] > order[:-1])):
+        return rows  # they mostly come in order, and moving payloads costs
+    return rows.take(pa.array(order))
+
+
+def check_partition(table: Table, partition: object) -> None:
+    """Refuse a partition value that could make the table unreadable.
+
+    The library commits any text, and then cannot read the table's log, for good; so a value is made from a date
+    and from nothing else.
+
+    Raises:
+        LakeError: ``LAKE-PARTITION-RANGE``.
+    """
+    if table.partition_by is None:
+        fits = partition is None
+    elif partition is None:
+        fits = next(field.nullable for field in table.fields if field.name == table.partition_by)
+    else:
+        # a datetime is a date too, and would bring its time of day into the path
+        fits = type(partition) is date and FIRST_YEAR <= partition.year <= LAST_YEAR and partition.day == 1
+    if not fits:
+        raise LakeError(
+            "LAKE-PARTITION-RANGE", "a partition must be the first day of a month from 1900 to 2199", table=table.name
+        )
+
+
+def partition_text(partition: date | None) -> str | None:
+    """A partition value as the log has it."""
+    return None if partition is None else partition.isoformat()
 
 
 def folder_of(table: Table, partition: date | None) -> str:
@@ -106,19 +139,28 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
         nulls[name] = column.null_count
         if column.null_count == len(column):
             continue
-        ends = pc.min_max(column).as_py()
+        ends = pc.min_max(column)
         low, high = _statistic(ends["min"]), _statistic(ends["max"])
         if low is not None and high is not None:
             smallest[name], greatest[name] = low, high
     return {"numRecords": rows.num_rows, "minValues": smallest, "maxValues": greatest, "nullCount": nulls}
 
 
-def _statistic(value: object) -> object:
+def _statistic(scalar: pa.Scalar) -> object:
     """A value as Delta's statistics write it; None where it is better left out."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if pa.types.is_timestamp(scalar.type):
+        return _instant(scalar.cast(pa.timestamp("us", tz="UTC")).value)
+    value = scalar.as_py()
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str):
         return value if len(value) <= _LONGEST_STATISTIC else None
-    return value if isinstance(value, int | float) else None
+    return value if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)) else None
+
+
+def _instant(microseconds: int) -> str | None:
+    """Microseconds since 1970 as the log writes them; None outside the years 1 to 9999."""
+    if not _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND:
+        return None
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(len("0001-01-01T00:00:00.000000Z"))

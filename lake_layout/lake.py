@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import Schema
 
 from lake_layout.location import LakeLocation
+from lake_layout.objects import ObjectStore, open_store
 from schemas.errors import IngestError, LakeError, TransportError
 from schemas.table import Table
 
@@ -31,6 +35,11 @@ class Lake:
     """Delta tables below one root; picklable, opens nothing by itself."""
 
     location: LakeLocation
+
+    @property
+    def store(self) -> ObjectStore:
+        """The objects of the lake, those of its tables among them."""
+        return open_store(self.location)
 
     def table_uri(self, table: Table) -> str:
         """Full URI of a table."""
@@ -57,16 +66,19 @@ class Lake:
         return True
 
     def create_missing(self, tables: Iterable[Table]) -> None:
-        """Create the tables that are not there; two who do so at once share one table."""
+        """Create the tables that are not there; two who do so at once share one table.
+
+        Raises:
+            LakeError: ``LAKE-SCHEMA`` where a table is there with other columns.
+        """
         for table in tables:
             if not self.exists(table):
                 self._create(table)
+            check_schema(self.open(table), table)
 
     def _create(self, table: Table) -> None:
-        import os
-
         if not self.location.is_s3:
-            os.makedirs(self.table_uri(table), exist_ok=True)
+            Path(self.table_uri(table)).mkdir(parents=True, exist_ok=True)
         try:
             with delta_faults(table):
                 DeltaTable.create(
@@ -99,6 +111,19 @@ class Lake:
         handle = self.open(table, version)
         with delta_faults(table):
             return handle.to_pyarrow_dataset()
+
+
+def check_schema(handle: DeltaTable, table: Table) -> None:
+    """Refuse a table whose columns or partitioning are not the declared ones.
+
+    Raises:
+        LakeError: ``LAKE-SCHEMA``.
+    """
+    declared = Schema.from_arrow(pa.schema([field.with_nullable(True) for field in table.arrow_schema]))
+    found = Schema.from_arrow(pa.schema([field.with_nullable(True) for field in pa.schema(handle.schema())]))
+    partitions = [table.partition_by] if table.partition_by else []
+    if declared != found or list(handle.metadata().partition_columns) != partitions:
+        raise LakeError("LAKE-SCHEMA", "the table's columns are not those of this program's version", table=table.name)
 
 
 _UNREACHABLE = ("s3 error", "http error", "error sending request", "timed out", "connection", "generic error")

@@ -1,110 +1,197 @@
-"""Upkeep of a table between batches: checkpoints, small files made one, old log entries and claims removed.
+"""Upkeep of a table between batches: small files made one, checkpoints, and old files, log entries, claims removed.
 
-Run by the process that runs the table's stage, so that it never meets a batch of its own half done. Removed files
-stay in the store: a stage that is behind still reads them by name.
+What is not finished is left alone: files and log entries of open batches (they may have to be rolled back) and
+what another stage has not read yet. Everything else is only laid out anew, so nothing here can lose a row; a
+compaction that meets another's commit looks again before it is tried again.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow as pa
 import structlog
 from deltalake import DeltaTable
 
-from lake_layout.claims import claim_path
-from lake_layout.commit import commit_by_hand
-from lake_layout.files import write_file
+from lake_layout.added_since import files_added
+from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_of_path, now
+from lake_layout.commit import Change, CommitState, commit_change
+from lake_layout.delta_log import log_path, read_commit
+from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake, delta_faults
-from lake_layout.objects import open_store
+from lake_layout.live_files import LiveFile, files_of
+from lake_layout.place import Place, single_place
 from lake_layout.reading import read_file
 from schemas.table import Table
 
 log = structlog.get_logger(__name__)
 
 CHECKPOINT_EVERY = 50
-SMALL_BYTES = 16 * 1024 * 1024
-MERGED_BYTES = 64 * 1024 * 1024
+"""Commits from one checkpoint to the next."""
+
+SMALL_BYTES = 8 * 1024 * 1024
+"""Files below this are merged."""
+
+MERGED_BYTES = 32 * 1024 * 1024
+"""Merged files get about this large; their rows are held in memory as a whole."""
+
 SMALL_FILES = 16
+"""So many small files of a partition are worth a rewrite."""
+
 MOST_LIVE_FILES = 5_000
+"""Every refresh reads all of them: beyond this, commits get slow."""
+
 KEPT_BATCHES = 20
+"""Claims of so many batches are kept to look at."""
+
+KEPT_DAYS = 30
+"""So long the log tells single commits, and old versions can be read."""
+
+KEPT_REMOVED_HOURS = 7 * 24
+"""So long files stay that are not part of the table any more: readers may still be at them."""
+
+_LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\..*parquet)")
 
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What was done to a table: files that were merged, files they became, files that are live now."""
+    """What was done to a table.
+
+    Attributes:
+        merged: files that were merged.
+        into: files that they became.
+        live: files of the table now.
+        cleaned: objects of its log removed.
+        deleted: files deleted that were no part of it any more.
+    """
 
     merged: int
     into: int
     live: int
+    cleaned: int
+    deleted: int
 
 
-def maintain(lake: Lake, table: Table, *, read_up_to: int | None = None) -> Upkeep:
+def maintain(
+    lake: Lake,
+    table: Table,
+    *,
+    read_up_to: int | None = None,
+    kept_days: float = KEPT_DAYS,
+    kept_removed_hours: int = KEPT_REMOVED_HOURS,
+) -> Upkeep:
     """Keep a table quick to open and to read.
 
     Args:
         lake: where.
         table: which.
-        read_up_to: the version that whoever follows this table's commits has reached; None where nobody does. Log
-            entries after it are never cleaned.
+        read_up_to: the version that whoever follows this table's commits has reached; None where nobody does.
+            Files and log entries after it are left alone.
+        kept_days: log entries younger than this are kept.
+        kept_removed_hours: files that left the table less than this ago are kept.
+
+    Raises:
+        LakeError, TransportError: the table cannot be read, or commits are refused all the time.
     """
     handle = lake.open(table)
+    newest = int(handle.version())
+    open_since = _open_since(lake, table, handle)
+    unread = newest if read_up_to is None else min(read_up_to, newest)
+    untouched = min(unread, newest if open_since is None else open_since - 1)
     merged = into = 0
-    for small in small_files(handle, table):
+    for small in _small_files(lake, table, handle, untouched):
         if _compact(lake, table, small):
             merged, into = merged + len(small), into + 1
     handle = lake.open(table)
     live = handle.get_add_actions().num_rows
     if live > MOST_LIVE_FILES:
         log.warning("too_many_live_files", table=table.name, files=live, limit=MOST_LIVE_FILES)
-    if handle.version() - _checkpoint(lake, table) >= CHECKPOINT_EVERY:
+    checkpoint = last_checkpoint(lake, table)
+    cleaned = deleted = 0
+    if int(handle.version()) - checkpoint >= CHECKPOINT_EVERY:
         with delta_faults(table):
             handle.create_checkpoint()
-            if read_up_to is None or read_up_to >= handle.version():
-                handle.cleanup_metadata()
-    return Upkeep(merged, into, live)
+        deleted = _delete_removed(table, handle, kept_removed_hours)
+        cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
+    upkeep = Upkeep(merged, into, live, cleaned, deleted)
+    log.info("table_maintained", table=table.name, **vars(upkeep))
+    return upkeep
 
 
-def small_files(handle: DeltaTable, table: Table) -> Iterator[list[tuple[str, date | None]]]:
-    """Groups of small live files of one partition that are worth making one: (path, partition)."""
-    actions = pa.table(handle.get_add_actions(flatten=True)).sort_by("modification_time")
-    column = f"partition.{table.partition_by}"
-    partitions = actions.column(column).to_pylist() if column in actions.column_names else [None] * len(actions)
-    groups: dict[date | None, list[tuple[str, date | None]]] = {}
-    sizes: dict[date | None, int] = {}
-    paths, lengths = actions.column("path").to_pylist(), actions.column("size_bytes").to_pylist()
-    for path, size, partition in zip(paths, lengths, partitions, strict=True):
-        if size >= SMALL_BYTES:
+def _open_since(lake: Lake, table: Table, handle: DeltaTable) -> int | None:
+    """The first version that a batch which has not ended added to the table; None where there is none."""
+    found: list[int] = []
+    for claim in _newest_claims(lake):
+        mark = int(handle.transaction_version(claim_app_id(claim.stage)) or 0)
+        # On its last table a batch's commit is its end.
+        if mark // GENERATIONS != claim.batch or claim.last == table.name:
             continue
-        groups.setdefault(partition, []).append((path, partition))
-        sizes[partition] = sizes.get(partition, 0) + size
-        if sizes[partition] >= MERGED_BYTES:
-            yield groups.pop(partition)
-            sizes.pop(partition)
-    for group in groups.values():
-        if len(group) >= SMALL_FILES:
-            yield group
+        for version in range(int(handle.version()), -1, -1):
+            commit = read_commit(lake.store, table.name, version)
+            if commit is None:
+                found.append(version + 1)
+                break
+            if (commit.ours.get("stage"), commit.ours.get("batch")) == (claim.stage, claim.batch):
+                found.append(version)
+                break
+    return min(found, default=None)
 
 
-def _compact(lake: Lake, table: Table, small: Sequence[tuple[str, date | None]]) -> bool:
-    """Make one file of several; whether it was committed (somebody else's commit in between is no fault)."""
-    handle = lake.open(table)
+def _newest_claims(lake: Lake) -> list[Claim]:
+    newest: dict[str, tuple[int, int, str]] = {}
+    for info in lake.store.list(f"{FOLDER}/"):
+        place = claim_of_path(info.path)
+        if place is not None:
+            stage, batch, generation = place
+            newest[stage] = max((batch, generation, info.path), newest.get(stage, (0, 0, "")))
+    contents = (lake.store.get_or_none(path) for _, _, path in newest.values())
+    return [Claim.from_json(content) for content in contents if content is not None]
+
+
+def _small_files(lake: Lake, table: Table, handle: DeltaTable, untouched: int) -> Iterator[list[LiveFile]]:
+    """Groups of small files that are worth making one.
+
+    Files of one topic partition stay with their like, so that the table's statistics go on telling where each
+    partition ends.
+    """
+    newest = int(handle.version())
+    recent = {file.path for file in files_added(lake, table, untouched, newest)} if untouched < newest else set()
+    groups: dict[tuple[date | None, Place | None], list[LiveFile]] = {}
+    for file in sorted(files_of(handle, table), key=lambda file: (file.modified, file.path)):
+        if file.size >= SMALL_BYTES or file.path in recent:
+            continue
+        key = (file.partition, single_place(file))
+        groups.setdefault(key, []).append(file)
+        if sum(one.size for one in groups[key]) >= MERGED_BYTES:
+            yield groups.pop(key)
+    yield from (group for group in groups.values() if len(group) >= SMALL_FILES)
+
+
+def _compact(lake: Lake, table: Table, small: Sequence[LiveFile]) -> bool:
+    """Make one file of several; False where somebody else has taken one of them out meanwhile."""
     columns = [field.name for field in table.fields if field.name != table.partition_by]
-    rows = pa.concat_tables([read_file(lake, table, path, columns) for path, _ in small])
-    file = write_file(lake, table, rows, small[0][1])
-    done = commit_by_hand(
-        handle, table, [file], [path for path, _ in small], {}, {"phl.what": "compact"}, new_rows=False
-    )
-    log.info("files_merged", table=table.name, files=len(small), rows=file.rows, committed=done)
+    rows = pa.concat_tables([read_file(lake, table, file.path, columns) for file in small])
+    fresh = write_file(lake, table, rows, small[0].partition)
+    paths = {file.path for file in small}
+    former = [NewFile(table.name, file.path, file.size, file.partition, file.rows, "") for file in small]
+
+    def decide(handle: DeltaTable) -> Change | None:
+        if not paths <= {file.path for file in files_of(handle, table)}:
+            return None
+        return Change([fresh], former, {}, {"kind": "compact"}, data_change=False)
+
+    done = commit_change(lake, table, decide).state is CommitState.COMMITTED
+    log.info("files_merged", table=table.name, files=len(small), rows=fresh.rows, committed=done)
     return done
 
 
-def _checkpoint(lake: Lake, table: Table) -> int:
+def last_checkpoint(lake: Lake, table: Table) -> int:
     """Version of the last checkpoint; -1 where there is none."""
-    data = open_store(lake.location).get_or_none(f"{table.name}/_delta_log/_last_checkpoint")
+    data = lake.store.get_or_none(f"{table.name}/_delta_log/_last_checkpoint")
     if data is None:
         return -1
     try:
@@ -113,14 +200,44 @@ def _checkpoint(lake: Lake, table: Table) -> int:
         return -1
 
 
-def forget_claims(lake: Lake, stage: str, batch: int) -> None:
-    """Remove the claim of a batch that ended long before ``batch``; cost does not grow with their number."""
-    old = batch - KEPT_BATCHES
-    if old < 1:
-        return
-    store = open_store(lake.location)
-    generation = 0
-    while store.size(claim_path(stage, old, generation)) is not None:
-        for ending in ("closing", "closed", "json"):
-            store.delete(claim_path(stage, old, generation, ending))
-        generation += 1
+def clean_log(lake: Lake, table: Table, before: int, kept_days: float) -> int:
+    """Remove log entries and checkpoints of versions below ``before`` that are older than ``kept_days``.
+
+    ``before`` must not lie above a checkpoint. They go oldest first, so that what is left has no gap.
+
+    Returns:
+        How many objects were removed.
+    """
+    store = lake.store
+    oldest = now() - timedelta(days=kept_days)
+    removed = 0
+    folder = log_path(table.name, 0).rpartition("/")[0]
+    for info in store.list(f"{folder}/"):
+        version = _LOG_FILE.fullmatch(info.path.rpartition("/")[2])
+        if version is None:
+            continue
+        if int(version[1]) >= before or info.modified > oldest:
+            break
+        store.delete(info.path)
+        removed += 1
+    return removed
+
+
+def _delete_removed(table: Table, handle: DeltaTable, hours: int) -> int:
+    """Delete files that left the table more than ``hours`` ago."""
+    with delta_faults(table):
+        if not handle.vacuum(hours, dry_run=True, enforce_retention_duration=False):
+            return 0
+        return len(handle.vacuum(hours, dry_run=False, enforce_retention_duration=False))
+
+
+def forget_claims(lake: Lake, stage: str, batch: int) -> int:
+    """Remove the claims of batches that ended long before ``batch``; how many."""
+    old = []
+    for info in lake.store.list(f"{FOLDER}/{stage}/"):
+        place = claim_of_path(info.path)
+        if place is not None and place[1] <= batch - KEPT_BATCHES:
+            old.append(info.path)
+    for path in old:
+        lake.store.delete(path)
+    return len(old)

@@ -8,11 +8,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import boto3
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lake_layout.location import LakeLocation
 from schemas.errors import LakeError, TransportError
@@ -20,13 +27,18 @@ from schemas.errors import LakeError, TransportError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+log = structlog.get_logger(__name__)
+
+_UNCLEAR_ANSWERS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object: its path below the lake's root and its size in bytes."""
+    """An object: its path below the lake's root, its size in bytes, and when it was written (UTC)."""
 
     path: str
     size: int
+    modified: datetime
 
 
 class ObjectStore(Protocol):
@@ -42,11 +54,22 @@ class ObjectStore(Protocol):
     def get_or_none(self, path: str) -> bytes | None:
         """The whole object, None where there is none."""
 
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` on; LakeError ``OBJECT-MISSING`` where there is no object."""
+
+    def get_tail(self, path: str, length: int) -> tuple[bytes, int]:
+        """The last ``length`` bytes (fewer, if there are) and the whole size; LakeError ``OBJECT-MISSING``."""
+
     def put(self, path: str, data: bytes) -> None:
         """Write the object, over what is there."""
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Write the object where there is none; whether it is there with these bytes afterwards."""
+        """Write the object where there is none.
+
+        Returns:
+            Whether it is there with these bytes afterwards. An unclear answer is settled by reading it back, so
+            whoever must know that it was the first writes bytes that nobody else does (an attempt id in them).
+        """
 
     def delete(self, path: str) -> None:
         """Remove the object; nothing happens where there is none."""
@@ -76,17 +99,15 @@ class S3Store:
         return _s3_client(self.location, os.getpid())
 
     def _key(self, path: str) -> str:
-        return f"{self.location.prefix}{path}"
+        return f"{self.location.prefix}{_inside(path)}"
 
     def get(self, path: str) -> bytes:
         data = self.get_or_none(path)
         if data is None:
-            raise LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
+            raise _missing(path)
         return data
 
     def get_or_none(self, path: str) -> bytes | None:
-        from botocore.exceptions import ClientError
-
         with _s3_faults(path):
             try:
                 answer = self._client.get_object(Bucket=self.location.bucket, Key=self._key(path))
@@ -96,23 +117,49 @@ class S3Store:
                     return None
                 raise
 
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        if length <= 0:
+            return b""
+        return self._get_span(path, f"bytes={start}-{start + length - 1}")[0]
+
+    def get_tail(self, path: str, length: int) -> tuple[bytes, int]:
+        return self._get_span(path, f"bytes=-{length}")
+
+    def _get_span(self, path: str, span: str) -> tuple[bytes, int]:
+        with _s3_faults(path):
+            try:
+                answer = self._client.get_object(Bucket=self.location.bucket, Key=self._key(path), Range=span)
+                data = answer["Body"].read()
+            except ClientError as error:
+                if _code(error) in _ABSENT:
+                    raise _missing(path) from None
+                raise
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        return data, int(total) if total.isdigit() else len(data)
+
     def put(self, path: str, data: bytes) -> None:
         with _s3_faults(path):
             self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        from botocore.exceptions import ClientError
-
-        with _s3_faults(path):
+        key = self._key(path)
+        for attempt in range(_UNCLEAR_ANSWERS):
+            time.sleep(0.2 * attempt)
             try:
-                self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data, IfNoneMatch="*")
+                self._client.put_object(Bucket=self.location.bucket, Key=key, Body=data, IfNoneMatch="*")
             except ClientError as error:
-                if _code(error) not in _TAKEN:
-                    raise
+                if _code(error) not in _TAKEN | _PASSING:
+                    with _s3_faults(path):
+                        raise
+            except (BotoCoreError, OSError):
+                log.info("conditional_put_unclear", path=path, attempt=attempt)
             else:
                 return True
-        # An answer may have been lost and the request sent again: what is there now decides.
-        return self.get_or_none(path) == data
+            # The store may have taken the bytes and said otherwise, or not at all: what is there now decides.
+            there = self.get_or_none(path)
+            if there is not None:
+                return there == data
+        raise TransportError("STORE-UNREACHABLE", "the S3 store does not take an object", path=path)
 
     def delete(self, path: str) -> None:
         with _s3_faults(path):
@@ -120,16 +167,14 @@ class S3Store:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.location.bucket, Prefix=self._key(prefix)
+            Bucket=self.location.bucket, Prefix=self.location.prefix + prefix
         )
         with _s3_faults(prefix):
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield ObjectInfo(item["Key"][len(self.location.prefix) :], item["Size"])
+                    yield ObjectInfo(item["Key"][len(self.location.prefix) :], item["Size"], item["LastModified"])
 
     def size(self, path: str) -> int | None:
-        from botocore.exceptions import ClientError
-
         with _s3_faults(path):
             try:
                 return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))["ContentLength"]
@@ -139,7 +184,18 @@ class S3Store:
                 raise
 
 
-_ABSENT = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchBucket"})
+def _missing(path: str) -> LakeError:
+    return LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
+
+
+def _inside(path: str) -> str:
+    """The path, if it names something inside the lake."""
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise LakeError("LAKE-PATH", "a path must be relative to the lake's root and stay below it")
+    return path
+
+
+_ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})
 
@@ -152,8 +208,6 @@ def _code(error: Exception) -> str:
 @contextlib.contextmanager
 def _s3_faults(path: str) -> Iterator[None]:
     """Turn what boto3 raises into coded errors without its text."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         yield
     except ClientError as error:
@@ -161,8 +215,9 @@ def _s3_faults(path: str) -> Iterator[None]:
         if code in _PASSING:
             raise TransportError("STORE-UNREACHABLE", "the S3 store does not answer", path=path, answer=code) from None
         raise LakeError(
-            "STORE-REFUSED", "the S3 store refuses; are bucket, keys and rights as they must be?", path=path, answer=code
-        ) from None
+            "STORE-REFUSED", "the S3 store refuses; are bucket, keys and rights as they must be?",
+            path=path, answer=code,
+        ) from None  # fmt: skip
     except BotoCoreError as error:
         raise TransportError(
             "STORE-UNREACHABLE", "the S3 store does not answer; is its address right?", path=path,
@@ -177,9 +232,6 @@ def _s3_faults(path: str) -> Iterator[None]:
 @functools.lru_cache(maxsize=16)
 def _s3_client(location: LakeLocation, _process: int) -> S3Client:
     """One client per lake and process: a client must not be used on both sides of a fork."""
-    import boto3
-    from botocore.config import Config
-
     return boto3.session.Session().client(
         "s3",
         endpoint_url=location.endpoint,
@@ -204,21 +256,38 @@ class FolderStore:
 
     root: Path
 
+    def _file(self, path: str) -> Path:
+        return self.root / _inside(path)
+
     def get(self, path: str) -> bytes:
         data = self.get_or_none(path)
         if data is None:
-            raise LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
+            raise _missing(path)
         return data
 
     def get_or_none(self, path: str) -> bytes | None:
         try:
-            return (self.root / path).read_bytes()
+            return self._file(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def get_range(self, path: str, start: int, length: int) -> bytes:
+        try:
+            with self._file(path).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except FileNotFoundError:
+            raise _missing(path) from None
+
+    def get_tail(self, path: str, length: int) -> tuple[bytes, int]:
+        size = self.size(path)
+        if size is None:
+            raise _missing(path)
+        return self.get_range(path, max(size - length, 0), length), size
+
     def put(self, path: str, data: bytes) -> None:
         with self._written(path, data) as (temporary, target):
-            os.replace(temporary, target)
+            temporary.replace(target)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         with self._written(path, data) as (temporary, target):
@@ -231,20 +300,16 @@ class FolderStore:
     @contextlib.contextmanager
     def _written(self, path: str, data: bytes) -> Iterator[tuple[Path, Path]]:
         """The bytes in a file beside the target, on disk; the name is made durable after the block."""
-        target = self.root / path
+        target = self._file(path)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "xb") as file:
+            _make_folder(target.parent)
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary, target
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync(target.parent)
         except OSError as error:
             raise TransportError(
                 "STORE-UNREACHABLE", "the lake's folder cannot be written; is the disk full?", path=path,
@@ -254,7 +319,7 @@ class FolderStore:
             temporary.unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:
-        (self.root / path).unlink(missing_ok=True)
+        self._file(path).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         folder = self.root / prefix.rpartition("/")[0]
@@ -262,10 +327,28 @@ class FolderStore:
         named = sorted((file.relative_to(self.root).as_posix(), file) for file in files)
         for name, file in named:
             if name.startswith(prefix) and not name.endswith(".tmp"):
-                yield ObjectInfo(name, file.stat().st_size)
+                stat = file.stat()
+                yield ObjectInfo(name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def size(self, path: str) -> int | None:
         try:
-            return (self.root / path).stat().st_size
+            return self._file(path).stat().st_size
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that their names outlive a power cut too."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

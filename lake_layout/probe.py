@@ -1,32 +1,37 @@
-"""Is this store one that the lake can be trusted to?"""
+"""Does the store keep the one promise that everything rests on: of many conditional PUTs, one wins?"""
 
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 from lake_layout.objects import ObjectStore
 from schemas.errors import LakeError
 
+_ROUNDS = 3
+_RACERS = 8
+
 
 def probe_store(store: ObjectStore) -> None:
-    """Check that a second conditional PUT of the same object is refused, and that what was written is read back.
+    """Let writers race for an object, and look what is there afterwards.
 
     Raises:
-        LakeError: ``LAKE-NO-CONDITIONAL-PUT``, ``LAKE-STORE-FORGETS``.
+        LakeError: the store lets a second writer replace the first one's object, or loses what it confirmed.
         TransportError: the store does not answer.
+        ConfigError: it refuses the credentials or has no such bucket.
     """
-    path = f"_phl/probe/{uuid.uuid4().hex}"
-    try:
-        first = store.put_if_absent(path, b"first")
-        second = store.put_if_absent(path, b"second")
-        kept = store.get_or_none(path)
-        if second or (first and kept == b"second"):
-            raise LakeError(
-                "LAKE-NO-CONDITIONAL-PUT",
-                "the store accepts a conditional PUT (If-None-Match: *) over an object that is there; without it two"
-                " writers can overwrite each other, so this store cannot hold a lake",
-            )
-        if not first or kept != b"first":
-            raise LakeError("LAKE-STORE-FORGETS", "the store did not give back what was written to it")
-    finally:
-        store.delete(path)
+    for _ in range(_ROUNDS):
+        path = f"_phl/probe/{uuid.uuid4().hex}"
+        entries = [f"{racer}:{uuid.uuid4().hex}".encode() for racer in range(_RACERS)]
+        try:
+            with ThreadPoolExecutor(_RACERS) as pool:
+                won = list(pool.map(lambda data, path=path: store.put_if_absent(path, data), entries))
+            late = store.put_if_absent(path, b"late")
+            winners = [data for data, first in zip(entries, won, strict=True) if first]
+            if late or len(winners) != 1 or store.get_or_none(path) != winners[0]:
+                raise LakeError(
+                    "LAKE-NO-CONDITIONAL-PUT",
+                    "the object store does not honour If-None-Match on PUT; two writers could both commit, use another",
+                )
+        finally:
+            store.delete(path)

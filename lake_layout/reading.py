@@ -1,51 +1,111 @@
-"""Reading single files of a table."""
+"""Read a file of a table, only as much of it as the asked-for columns take."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from datetime import date
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lake_layout.files import NULL_PARTITION
 from lake_layout.lake import Lake
-from lake_layout.objects import open_store
+from lake_layout.objects import ObjectStore, open_store
 from schemas.errors import LakeError
 from schemas.table import Table
 
+_TAIL = 256 * 1024
+"""Read with the first request: the footer, and with it small files as a whole."""
 
-def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str]) -> pa.Table:
-    """Columns of one file, the partition column filled in from its path.
+
+def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a file of a table, its partition column filled in from its place.
 
     Args:
         lake: where.
-        table: whose file it is.
+        table: which table.
         path: relative to the table.
-        columns: names, in the order wanted.
+        columns: names, in the order wanted; None for all. A column that the file is too old for is null.
 
     Raises:
-        LakeError: ``OBJECT-MISSING``, ``LAKE-FILE-DAMAGED``.
+        LakeError: the file is gone or damaged.
         TransportError: the store does not answer.
     """
-    data = open_store(lake.location).get(f"{table.name}/{path}")
-    inside = [name for name in columns if name != table.partition_by]
+    names = [field.name for field in table.fields] if columns is None else list(columns)
+    types = {field.name: field.type for field in table.fields}
+    if not set(names) <= set(types):
+        raise LakeError("LAKE-COLUMNS", "a column is asked for that the table has not", table=table.name)
     try:
-        rows = pq.read_table(pa.BufferReader(data), columns=inside)
-    except (pa.ArrowException, OSError, KeyError):
-        raise LakeError("LAKE-FILE-DAMAGED", "a file of the table cannot be read", table=table.name, path=path) from None
-    if table.partition_by in columns:
-        value = pa.scalar(partition_of(table, path), pa.date32())
-        rows = rows.append_column(table.partition_by, pa.repeat(value, rows.num_rows))
-    return rows.select(list(columns))
+        file = pq.ParquetFile(_Ranges(open_store(lake.location), f"{table.name}/{path}"), pre_buffer=True)
+        stored = set(file.schema_arrow.names)
+        rows = file.read([name for name in names if name in stored], use_threads=False)
+    except pa.ArrowException:
+        raise LakeError(
+            "LAKE-FILE-DAMAGED", "a file of the table cannot be read", table=table.name, path=path
+        ) from None
+    n = file.metadata.num_rows
+    read = {
+        name: rows.column(name).cast(types[name])
+        if name in stored
+        else _constant(table, name, path, n, types[name])
+        for name in names
+    }
+    return pa.table(read, schema=pa.schema([pa.field(name, types[name]) for name in names]))
 
 
 def partition_of(table: Table, path: str) -> date | None:
-    """Value of the partition column that a file's path names."""
-    prefix = f"{table.partition_by}="
-    for folder in path.split("/")[:-1]:
-        if folder.startswith(prefix):
-            value = unquote(folder[len(prefix) :])
-            return None if value == NULL_PARTITION else date.fromisoformat(value)
-    return None
+    """Value of the partition column for a file, from its path.
+
+    Raises:
+        LakeError: the path is not one of this table's.
+    """
+    if table.partition_by is None:
+        return None
+    folder = path.partition("/")[0]
+    name, _, text = folder.partition("=")
+    try:
+        value = None if text == NULL_PARTITION else date.fromisoformat(text)
+    except ValueError:
+        name, value = "", None
+    if name != table.partition_by:
+        raise LakeError("LAKE-PATH", "a file does not lie in a partition of its table", table=table.name)
+    return value
+
+
+def _constant(table: Table, name: str, path: str, rows: int, kind: pa.DataType) -> pa.Array:
+    value = partition_of(table, path) if name == table.partition_by else None
+    return pa.nulls(rows, kind) if value is None else pa.repeat(pa.scalar(value, kind), rows)
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file that is read in ranges."""
+
+    def __init__(self, store: ObjectStore, path: str) -> None:
+        super().__init__()
+        self._store, self._path = store, path
+        self._tail, self._size = store.get_tail(path, _TAIL)
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        start = self._place
+        end = self._size if size is None or size < 0 else min(start + size, self._size)
+        self._place = max(end, start)
+        in_tail = start - (self._size - len(self._tail))
+        if in_tail >= 0:
+            return self._tail[in_tail : in_tail + end - start]
+        return self._store.get_range(self._path, start, end - start)

@@ -1,0 +1,107 @@
+"""Take back what a batch's former generation left in the tables, and keep it from adding more.
+
+The new claim is there before any of this, so a process that still runs the former one either sees it and stops,
+or has looked at the table before; then the fence (one commit that records the new claim under the app id that
+every commit of the stage records) comes between its look and its commit, and it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import structlog
+from deltalake import DeltaTable
+
+from lake_layout.claims import GENERATIONS, Claim, claim_app_id
+from lake_layout.commit import Change, CommitState, check_table_id, commit_change
+from lake_layout.delta_log import Commit, read_commit
+from lake_layout.files import NewFile
+from lake_layout.lake import Lake
+from lake_layout.reading import partition_of
+from schemas.errors import LakeError
+from schemas.table import Table
+
+log = structlog.get_logger(__name__)
+
+
+def roll_back_earlier(lake: Lake, tables: Sequence[Table], earlier: Sequence[Claim], claim: Claim) -> None:
+    """Fence each table against earlier generations of a batch and remove what they added.
+
+    May be repeated, and by several processes at once: a table that has the fence is left alone.
+
+    Args:
+        lake: where.
+        tables: the stage's tables.
+        earlier: claims of the same batch before ``claim``.
+        claim: the generation that takes over.
+
+    Raises:
+        LakeError: an earlier generation wrote a table that the stage no longer knows, or the files that it added
+            were rewritten since; nothing of that table is changed then.
+    """
+    known = {table.name for table in tables}
+    if unknown := {name for former in earlier for name in former.tables} - known:
+        raise LakeError(
+            "ROLLBACK-TABLE", "an open batch of another program version wrote a table unknown to this one; "
+            "end the batch with that version", stage=claim.stage, batch=claim.batch, table=min(unknown),
+        )  # fmt: skip
+    for table in tables:
+        _fence(lake, table, earlier, claim)
+
+
+def _fence(lake: Lake, table: Table, earlier: Sequence[Claim], claim: Claim) -> None:
+    app_id = claim_app_id(claim.stage)
+    removed = 0
+
+    def decide(handle: DeltaTable) -> Change | None:
+        nonlocal removed
+        check_table_id(handle, table, claim)
+        mark = int(handle.transaction_version(app_id) or 0)
+        if mark >= claim.mark:
+            return None
+        files: list[NewFile] = []
+        txns = {app_id: claim.mark}
+        if mark // GENERATIONS == claim.batch:
+            former = next(one for one in earlier if one.mark == mark)
+            commit = _newest_of(lake, table, former, int(handle.version()))
+            if commit.ours.get("kind") == "batch":
+                files = [_as_file(table, commit, index) for index in range(len(commit.added))]
+                txns |= dict(former.begin)
+        removed = len(files)
+        return Change((), files, txns, _info(claim))
+
+    outcome = commit_change(lake, table, decide)
+    if outcome.state is CommitState.COMMITTED:
+        log.warning(
+            "batch_rolled_back", stage=claim.stage, batch=claim.batch, generation=claim.generation, table=table.name,
+            files=removed,
+        )  # fmt: skip
+
+
+def _newest_of(lake: Lake, table: Table, former: Claim, newest: int) -> Commit:
+    """The last commit on the table that a claim made: its batch's or its fence. The table's txn says there is one."""
+    for version in range(newest, -1, -1):
+        commit = read_commit(lake.store, table.name, version)
+        if commit is None:
+            break
+        ours = commit.ours
+        if (ours.get("stage"), ours.get("batch"), ours.get("generation")) == (
+            former.stage, former.batch, former.generation,
+        ):  # fmt: skip
+            return commit
+    raise LakeError(
+        "ROLLBACK-LOG-GONE", "the commit to be rolled back is gone from the log", table=table.name, stage=former.stage,
+        batch=former.batch,
+    )  # fmt: skip
+
+
+def _as_file(table: Table, commit: Commit, index: int) -> NewFile:
+    added = commit.added[index]
+    return NewFile(table.name, added.path, added.size, partition_of(table, added.path), added.rows, "")
+
+
+def _info(claim: Claim) -> Mapping[str, str | int]:
+    return {
+        "kind": "fence", "stage": claim.stage, "batch": claim.batch, "generation": claim.generation,
+        "attempt": claim.attempt,
+    }  # fmt: skip
