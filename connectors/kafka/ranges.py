@@ -266,7 +266,8 @@ class _Reader:
         self._assign()
         heard = time.monotonic()
         while self.next < end:
-            batch = self._consume(min(self.chunk_messages, 10_000))
+            # no more than is left, or it would wait for what is not to come
+            batch = self._consume(min(self.chunk_messages, 10_000, end - self.next))
             before = self.next
             for message in batch:
                 error = message.error()
