@@ -18,7 +18,7 @@ from enum import Enum
 
 import structlog
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 40
 """Looks at a table before a commit is given up: other stages share the ledger and may be first again and again."""
+
+UNCLEAR_ANSWERS = 3
+"""Errors other than a refusal before a commit is given up; the library has tried each several times itself."""
 
 _CHECKERS = 8
 
@@ -133,7 +136,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
     """
     own = uuid.uuid4().hex
     handle = lake.open(table)
-    kind = "?"
+    unclear = 0
     for attempt in range(ATTEMPTS):
         seen = int(handle.version())
         change = decide(handle)
@@ -143,19 +146,24 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
         _check_live(handle, table, change.remove)
         try:
             _commit(handle, table, change, own)
-            refused = False
+        except CommitFailedError:
+            refusal = "refused"
         except (DeltaError, OSError) as error:
-            kind, refused = type(error).__name__, True
-        if not refused:
+            refusal = type(error).__name__
+            unclear += 1
+        else:
             # A handle does not move by its own commit; without retries there is only one version it can be.
             return CommitOutcome(CommitState.COMMITTED, seen + 1)
+        log.info("commit_refused", table=table.name, seen=seen, attempt=attempt, kind=refusal)
         # Refused, or unclear: the store may have taken the commit and said otherwise.
         time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311 - only to part racers
         handle = lake.open(table)
         mine = own_commit(lake.store, table, own, seen + 1, int(handle.version()))
         if mine is not None:
             return CommitOutcome(CommitState.COMMITTED, mine)
-    raise TransportError("COMMIT-CONTENDED", "a commit was refused again and again", table=table.name, kind=kind)
+        if unclear >= UNCLEAR_ANSWERS:
+            raise TransportError("COMMIT-UNCLEAR", "the store does not take a commit", table=table.name, kind=refusal)
+    raise TransportError("COMMIT-CONTENDED", "others commit to the table all the time", table=table.name)
 
 
 def _commit(handle: DeltaTable, table: Table, change: Change, own: str) -> None:
