@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 from jobs.maintenance import Maintenance
-from jobs.run_stages import Context, Outcome, land_batch, normalise_batch, prepare
+from jobs.run_stages import Context, Outcome, check_landed, land_batch, normalise_batch, prepare
 from schemas.tables.ops import DISPOSITIONS
 
 
@@ -31,6 +31,8 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     report: dict[str, StageReport] = {}
     for context in contexts:
         prepare(context)
+        if "land" in stages:
+            check_landed(context)
         for stage in stages:
             run, full = {"land": (land_batch, context.limits.messages), "normalise": (normalise_batch, 1)}[stage]
             upkeep = Maintenance(stage)

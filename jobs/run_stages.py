@@ -23,6 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.ranges import (
     OffsetRange,
+    app_id,
     describe_topic,
     plan_ranges,
     range_of_app_id,
@@ -33,6 +34,7 @@ from connectors.kafka.ranges import (
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim
 from lake_layout.lake import Lake
+from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import Plan, Progress, Stage, begin_batch
 from pipelines.land import Land
@@ -107,6 +109,17 @@ def prepare(context: Context) -> None:
     context.lake.create_missing((modality.raw, *modality.tables, QUARANTINE, LEDGER))
 
 
+def check_landed(context: Context) -> None:
+    """Before landing begins: does the raw table hold what its progress says?
+
+    Raises:
+        LakeError: ``LAKE-PLACE``.
+    """
+    state = describe_topic(context.connection, context.topic)
+    places = {app_id(state.topic, state.topic_id, number): (state.topic_id, number) for number in state.partitions}
+    check_place(context.lake, context.modality.raw, places)
+
+
 def land_batch(context: Context) -> Outcome | None:
     """Take one batch from Kafka into the raw table; None where there is nothing new."""
     modality = context.modality
@@ -128,7 +141,7 @@ def land_batch(context: Context) -> Outcome | None:
     claim = begin_batch(context.lake, stage, plan, code)
     if claim is None:
         return None
-    ranges = [range_of_app_id(app_id, claim.begin[app_id], end) for app_id, end in sorted(claim.end.items())]
+    ranges = [range_of_app_id(key, claim.begin[key], end) for key, end in sorted(claim.end.items())]
     shares = split_ranges(ranges, context.limits.part_messages)
     guard = functools.partial(_guard, context.connection, tuple(ranges))
     read = functools.partial(read_range, context.connection)
@@ -146,19 +159,19 @@ def normalise_batch(context: Context) -> Outcome | None:
     """Take one batch of raw commits into the tables; None where there is nothing new."""
     modality, lake = context.modality, context.lake
     stage = Stage(f"normalise-{modality.name}", (*modality.tables, QUARANTINE, LEDGER), LEDGER)
-    app_id = context.normalise_app_id
+    progress_id = context.normalise_app_id
 
     def plan(progress: Progress) -> Plan | None:
-        done = progress.version(app_id) or 0
+        done = progress.version(progress_id) or 0
         end = _next_end(context, done, lake.version(modality.raw))
         if end is None:
             return None
-        return Plan(begin={app_id: done}, end={app_id: end}, pins={LEDGER.name: lake.version(LEDGER)})
+        return Plan(begin={progress_id: done}, end={progress_id: end}, pins={LEDGER.name: lake.version(LEDGER)})
 
     claim = begin_batch(lake, stage, plan, code_hash(modality, context.sources))
     if claim is None:
         return None
-    files = files_added(lake, modality.raw, claim.begin[app_id], claim.end[app_id])
+    files = files_added(lake, modality.raw, claim.begin[progress_id], claim.end[progress_id])
     parts = parts_of(files, context.limits.part_messages)
     batch = Batch(lake, claim, modality, context.sources, context.index)
     return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))

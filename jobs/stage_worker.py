@@ -20,7 +20,7 @@ import structlog
 from jobs.exit_codes import DEFECT
 from jobs.logs import configure_logging
 from jobs.maintenance import Maintenance
-from jobs.run_stages import Context, Outcome, land_batch, land_lag, normalise_batch, normalise_lag, prepare
+from jobs.run_stages import Context, Outcome, check_landed, land_batch, land_lag, normalise_batch, normalise_lag, prepare
 from jobs.settings import load_settings
 from jobs.stage_metrics import StageMetrics
 from jobs.wiring import contexts
@@ -48,22 +48,24 @@ class Stop:
         self.asked = True
 
 
-def work(stage: str, every: float, config: Path | None) -> None:
+def work(stage: str, every: float, config: Path | None, parent: int) -> None:
     """Run batches of a stage until told to stop or until the supervisor is gone.
 
     Args:
         stage: a key of ``STAGES``.
         every: seconds from the start of one look for new messages to the next; none while there is more to do.
         config: the settings' file.
+        parent: process id of the supervisor; it may be gone before this process has begun to look.
     """
     run, lag = STAGES[stage]
-    parent = os.getppid()
     stop = Stop()
     settings = load_settings(config)
     lanes = [(context, StageMetrics(stage, context.modality.name)) for context in contexts(settings)]
     maintenance = Maintenance(stage)
     for context, _ in lanes:
         prepare(context)
+        if stage == "land":
+            check_landed(context)
     while not stop.asked and os.getppid() == parent:
         began = time.monotonic()
         busy = False
@@ -88,11 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=sorted(STAGES))
     parser.add_argument("--every", type=float, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--config", type=Path)
     options = parser.parse_args()
     configure_logging()
     try:
-        work(options.stage, options.every, options.config)
+        work(options.stage, options.every, options.config, options.parent)
     except IngestError as error:
         log.error("stage_stopped", stage=options.stage, code=error.code, reason=error.message, **error.coordinates)
         code = DEFECT if error.code in ("STAGE-INTERNAL", "STAGE-FAILED") else error.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ class Worker:
 
 def worker_command(stage: str, every: float, config: Path | None) -> list[str]:
     """The command line of a stage's worker."""
-    command = [sys.executable, "-m", "jobs.stage_worker", stage, "--every", str(every)]
+    command = [sys.executable, "-m", "jobs.stage_worker", stage, "--every", str(every), "--parent", str(os.getpid())]
     return command + (["--config", str(config)] if config else [])
 
 

@@ -118,7 +118,7 @@ def maintain(
         deleted = _delete_removed(table, handle, kept_removed_hours)
         cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
     upkeep = Upkeep(merged, into, live, cleaned, deleted)
-    log.info("table_maintained", table=table.name, **vars(upkeep))
+    log.debug("table_maintained", table=table.name, merged=merged, into=into, live=live, cleaned=cleaned, deleted=deleted)
     return upkeep
 
 

@@ -90,8 +90,8 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
             return _adopt(lake, stage, claims)
         progress = Progress(last)
         planned = plan(progress)
-        if planned is None and not claims:
-            return None
+        if planned is None and (not claims or len(stage.tables) == 1):
+            return None  # of a batch on one table nothing can be half done
         if planned is None:
             # What the other code began is still half in the tables, so it has to be run, as it was planned.
             planned = Plan(claims[-1].begin, claims[-1].end, claims[-1].pins)

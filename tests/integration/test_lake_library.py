@@ -54,7 +54,7 @@ def by_library(
     retries: int | None = None,
 ) -> None:
     """A commit as the library makes it when nobody is careful."""
-    values = {"month": partition}
+    values: dict[str, str | None] = {"month": partition}
     handle.create_write_transaction(
         [
             *(AddAction(f.path, f.size, values, 0, True, f.stats) for f in add),
@@ -140,8 +140,9 @@ def _size(lake: Lake, path: str) -> int:
 
 @pytest.mark.parametrize(
     "value",
-    [datetime(2026, 3, 1, tzinfo=UTC), date(1, 1, 1), date(2200, 1, 1), date(1899, 12, 1), date(2026, 3, 2), "2026-03-01"],
-)
+    [datetime(2026, 3, 1, tzinfo=UTC), date(1, 1, 1), date(2200, 1, 1),
+     date(1899, 12, 1), date(2026, 3, 2), "2026-03-01"],
+)  # fmt: skip
 def test_a_partition_value_that_is_no_month_is_refused(lake: Lake, value: date) -> None:
     claim = claim_land(lake, 5)
     good = file_of(lake, RAW, 0, 5)
