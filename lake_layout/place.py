@@ -1,69 +1,65 @@
-"""Is a table still what its last batch left?
+"""Does a raw table hold what its progress says?
 
-``restore`` and overwrite keep the recorded progress while they take rows away: whoever goes on from there loses
-them for ever. So before a batch the newest commits are looked at, down to the last one of ours.
+``restore`` and overwrite keep a table's ``txn``s: the rows are gone and the progress is not, so a stage would go on
+behind a hole. The greatest offset in the table tells.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 
-from deltalake import DeltaTable
-
-from lake_layout.added_since import log_path
 from lake_layout.lake import Lake
-from lake_layout.objects import open_store
+from lake_layout.live_files import LiveFile, files_of
+from lake_layout.reading import read_file
 from schemas.errors import LakeError
 from schemas.table import Table
 
-OURS = "phl.what"
-"""Name in a commit's metadata that tells our commits from others."""
+Place = tuple[str, int]
+"""Topic id and partition."""
 
 
-def commit_info(entry: bytes) -> dict[str, str]:
-    """What a commit says of itself; empty where it says nothing."""
-    for line in entry.splitlines():
-        action = json.loads(line) if line.strip() else {}
-        if "commitInfo" in action:
-            return {key: str(value) for key, value in action["commitInfo"].items()}
-    return {}
+def check_place(lake: Lake, table: Table, app_ids: Mapping[str, Place]) -> None:
+    """Compare the greatest offsets in a table with its txns; to be called when a stage starts.
 
-
-def check_place(lake: Lake, table: Table, handle: DeltaTable) -> None:
-    """Refuse a table whose rows others changed since our last commit, unless they are the same again.
-
-    Costs one small read where nobody else commits.
+    Args:
+        lake: where.
+        table: a table with the columns ``topic_id``, ``partition`` and ``offset``.
+        app_ids: by txn app id, whose next offset its version is.
 
     Raises:
-        LakeError: ``LAKE-PLACE`` with the version that has what our progress says.
+        LakeError: ``LAKE-PLACE`` where they differ.
     """
-    store = open_store(lake.location)
-    changed = False
-    for version in range(handle.version(), 0, -1):
-        entry = store.get_or_none(log_path(table, version))
-        if entry is None:
-            return  # cleaned, so long past
-        if OURS in commit_info(entry):
-            if changed and _live(lake.open(table, version)) != _live(handle):
-                raise LakeError(
-                    "LAKE-PLACE",
-                    "others changed the table's rows after its last batch (restored or overwrote it), so its progress"
-                    " no longer tells what it holds; restore the version named here",
-                    table=table.name,
-                    version=version,
-                )
-            return
-        changed = changed or _changes_rows(entry)
+    handle = lake.open(table)
+    greatest: dict[Place, int] = {}
+    for file in files_of(handle, table):
+        for place, offset in _greatest(lake, table, file).items():
+            greatest[place] = max(offset, greatest.get(place, -1))
+    for app_id, place in sorted(app_ids.items()):
+        recorded = handle.transaction_version(app_id)
+        there = greatest.get(place)
+        if recorded != (None if there is None else there + 1):
+            raise LakeError(
+                "LAKE-PLACE",
+                "the table was restored or overwritten: its rows end elsewhere than its progress says; put it back to"
+                " its newest version",
+                table=table.name, topic_id=place[0], partition=place[1],
+                recorded=-1 if recorded is None else int(recorded), there=-1 if there is None else there + 1,
+            )  # fmt: skip
 
 
-def _changes_rows(entry: bytes) -> bool:
-    for line in entry.splitlines():
-        action = json.loads(line) if line.strip() else {}
-        change = action.get("add") or action.get("remove")
-        if change and change.get("dataChange", True):
-            return True
-    return False
+def single_place(file: LiveFile) -> Place | None:
+    """The one topic partition that all rows of a file are from; None where there are several or nobody knows."""
+    topic_id, partition = file.low.get("topic_id"), file.low.get("partition")
+    if (topic_id, partition) != (file.high.get("topic_id"), file.high.get("partition")):
+        return None
+    return (topic_id, partition) if isinstance(topic_id, str) and isinstance(partition, int) else None
 
 
-def _live(handle: DeltaTable) -> frozenset[str]:
-    return frozenset(handle.file_uris())
+def _greatest(lake: Lake, table: Table, file: LiveFile) -> dict[Place, int]:
+    place, offset = single_place(file), file.high.get("offset")
+    if place is not None and isinstance(offset, int):
+        return {place: offset}
+    rows = read_file(lake, table, file.path, ["topic_id", "partition", "offset"])
+    found = rows.group_by(["topic_id", "partition"]).aggregate([("offset", "max")])
+    columns = (found.column(name).to_pylist() for name in ("topic_id", "partition", "offset_max"))
+    return {(topic_id, partition): last for topic_id, partition, last in zip(*columns, strict=True)}
