@@ -134,14 +134,20 @@ def land_batch(context: Context) -> Outcome | None:
         ranges = plan_ranges(state, progress.version, context.limits.messages, accept_loss=context.accept_loss)
         if not ranges:
             return None
+        stands = {r.app_id: progress.version(r.app_id) for r in ranges}
         return Plan(
-            begin={r.app_id: r.start for r in ranges}, end={r.app_id: r.end for r in ranges}, pins={}
+            begin={r.app_id: r.start if stands[r.app_id] is None else stands[r.app_id] or 0 for r in ranges},
+            end={r.app_id: r.end for r in ranges},
+            # where records were lost and that was accepted, reading starts behind where the table stands
+            pins={r.app_id: r.start for r in ranges if stands[r.app_id] not in (None, r.start)},
         )
 
     claim = begin_batch(context.lake, stage, plan, code)
     if claim is None:
         return None
-    ranges = [range_of_app_id(key, claim.begin[key], end) for key, end in sorted(claim.end.items())]
+    ranges = [
+        range_of_app_id(key, claim.pins.get(key, claim.begin[key]), end) for key, end in sorted(claim.end.items())
+    ]
     shares = split_ranges(ranges, context.limits.part_messages)
     guard = functools.partial(_guard, context.connection, tuple(ranges))
     read = functools.partial(read_range, context.connection)
