@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.decode import I64
+from pipelines.hl7v2.decode import I64, Bools
 from pipelines.hl7v2.gather import row_strings, strings
-from pipelines.hl7v2.split import Bools, Ranges, RowSet, Split, name_code, part, parts
+from pipelines.hl7v2.split import Ranges, RowSet, Split, name_code, part, parts
 from pipelines.hl7v2.times import Clock, Times, read_times
 from schemas.hl7v2.places import Place
 

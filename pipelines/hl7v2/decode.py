@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.errors import MessageError
 from schemas.hl7v2.charsets import codec_of, is_unsupported
@@ -23,6 +24,7 @@ from schemas.hl7v2.header import BOM, Header, read_header
 
 U8 = np.ndarray[tuple[int], np.dtype[np.uint8]]
 I64 = np.ndarray[tuple[int], np.dtype[np.int64]]
+Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 USUAL_START = b"MSH|^~\\&|"
 _USUAL = np.frombuffer(USUAL_START, np.uint8)
@@ -30,6 +32,8 @@ _BEFORE_MSH = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*")
 _UTF16_OR_32 = re.compile(rb"\xff\xfe|\xfe\xff|\x00\x00\xfe\xff|[Mm]\x00|\x00[Mm]|\x00\x00\x00[Mm]")
 
 _DETECTION = ("utf-8", "gb18030")
+_LONGEST_NAME = 64
+"""Bytes of an MSH-18 that may be looked at beside others; a longer one is looked at alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,9 @@ class Decoded:
         ends: where it ends.
         rows: row of each message in the batch.
         delimiters: message → its delimiters, where they are not the usual ones.
-        codecs: message → its Python codec, where it is not UTF-8.
+        codecs: Python codecs.
+        codec: for each message the one it was read by, index into ``codecs``; of a message that is all ASCII the
+            one it names or its source's, which ``\\X..\\`` gives bytes of.
         codes: (message, code) of findings on the decoding.
         unreadable: the batch's other rows.
     """
@@ -117,9 +123,14 @@ class Decoded:
     ends: I64
     rows: I64
     delimiters: dict[int, Delimiters]
-    codecs: dict[int, str]
+    codecs: Sequence[str]
+    codec: I64
     codes: list[tuple[int, str]]
     unreadable: list[Unreadable]
+
+    def codec_of(self, message: int) -> str:
+        """The codec of a message."""
+        return self.codecs[int(self.codec[message])]
 
 
 def check_readable(message: bytes, default_codec: str) -> Header:
@@ -140,7 +151,7 @@ def check_readable(message: bytes, default_codec: str) -> Header:
     return header
 
 
-def choose_codec(message: bytes, declared: str | None, default: str) -> tuple[str, str, tuple[str, ...]]:
+def choose_codec(message: bytes, declared: str | None, default: str) -> tuple[bytes, str, tuple[str, ...]]:
     """Decode a message strictly: as declared, else as the source's default, else by detection.
 
     Args:
@@ -149,39 +160,39 @@ def choose_codec(message: bytes, declared: str | None, default: str) -> tuple[st
         default: the Python codec of its source.
 
     Returns:
-        the text, the codec that was used, the codes of what deviated.
+        the text in UTF-8, the codec that was used, the codes of what deviated.
     """
     codes: tuple[str, ...] = ()
     if declared is not None:
-        try:
-            return message.decode(declared), declared, codes
-        except (UnicodeError, LookupError):
-            codes = ("HL7-CHARSET-MISMATCH",)
-    try:
-        return message.decode(default), default, codes
-    except (UnicodeError, LookupError):
-        codes = (*codes, "HL7-CHARSET-GUESSED")
+        text = _as_utf8(message, declared)
+        if text is not None:
+            return text, declared, codes
+        codes = ("HL7-CHARSET-MISMATCH",)
+    text = _as_utf8(message, default)
+    if text is not None:
+        return text, default, codes
+    codes = (*codes, "HL7-CHARSET-GUESSED")
     for codec in _DETECTION:
-        try:
-            return message.decode(codec), codec, codes
-        except UnicodeError:
-            continue
-    return message.decode("latin-1"), "latin-1", codes
+        text = _as_utf8(message, codec)
+        if text is not None:
+            return text, codec, codes
+    return message.decode("latin-1").encode(), "latin-1", codes
 
 
-def declared_codec(message: bytes, default_codec: str) -> str | None:
-    """The codec that MSH-18 names, for a message that begins with the usual delimiters."""
-    end = message.find(b"\r")
-    newline = message.find(b"\n", 0, end if end >= 0 else len(message))
-    line = message[: newline if newline >= 0 else (end if end >= 0 else len(message))]
-    if line.isascii():
-        fields = line.split(b"|", 18)
-        return codec_of(fields[17]) if len(fields) > 17 and fields[17] else None
-    return read_header(message, default_codec).codec
+def _as_utf8(message: bytes, codec: str) -> bytes | None:
+    """The message's text in UTF-8; None where it is not in that charset."""
+    try:
+        text = message.decode(codec)
+        return message if codec == "utf-8" else text.encode()
+    except (UnicodeError, LookupError):
+        return None
 
 
 def decode_batch(payload: pa.Array, default_codecs: Sequence[str]) -> Decoded:
     """Decode a batch of messages.
+
+    Messages in ASCII or UTF-8 with the usual delimiters are found by looking at all headers at once and taken as
+    they are; only the others are looked at one by one.
 
     Args:
         payload: binary array, one message a value.
@@ -190,82 +201,166 @@ def decode_batch(payload: pa.Array, default_codecs: Sequence[str]) -> Decoded:
     Returns:
         the readable messages' text and structure, and what could not be read.
     """
-    count = len(payload)
+    payload = pc.fill_null(payload, b"")
     offsets, data = _buffers(payload)
-    usual = _begins_as_usual(data, offsets)
-    high = len(data) > 0 and bool((data >= 0x80).any())
-    if not high and bool(usual.all()):
-        return Decoded(
-            data, data, offsets[:-1], offsets[1:], np.arange(count, dtype=np.int64), {}, {}, [], []
-        )
+    defaults = sorted(set(default_codecs))
+    place = {codec: number for number, codec in enumerate(defaults)}
+    default = np.fromiter((place[codec] for codec in default_codecs), np.int64, len(default_codecs))
+    named = _named_codecs(data, offsets, _begins_as_usual(data, offsets))
+    codecs = [*defaults, *named.codecs]
+    codec = np.where(named.codec >= 0, len(defaults) + named.codec, default)
+    in_utf8 = np.array([_is_utf8(name) for name in codecs], bool)
+    foreign = named.high & ~in_utf8[codec] if codecs else named.high
+    alone = named.alone | foreign
+    claimed = named.high & ~alone
+    if claimed.any() and not _all_utf8(payload, claimed):
+        alone |= claimed
+    if not alone.any():
+        rows = np.arange(len(payload), dtype=np.int64)
+        return Decoded(data, data, offsets[:-1], offsets[1:], rows, {}, codecs, codec, [], [])
+    return _one_by_one(data, offsets, alone, default_codecs, codecs, codec)
 
-    messages: list[bytes] = [value or b"" for value in payload.to_pylist()]
-    texts: list[bytes] = []
-    structures: list[bytes] = []
-    rows: list[int] = []
+
+def _one_by_one(
+    data: U8, offsets: I64, alone: Bools, default_codecs: Sequence[str], codecs: list[str], codec: I64
+) -> Decoded:
+    """Decode those messages that need it alone; the runs between them are taken as they are."""
+    texts: list[bytes | memoryview] = []
+    structures: list[bytes | memoryview] = []
     delimiters: dict[int, Delimiters] = {}
-    codecs: dict[int, str] = {}
     codes: list[tuple[int, str]] = []
     unreadable: list[Unreadable] = []
-    copied = False
-    for row, (message, as_usual) in enumerate(zip(messages, usual.tolist(), strict=True)):
-        ascii_only = message.isascii()
-        text = message
-        own: Delimiters | None = None
+    lengths = np.diff(offsets)
+    kept = np.ones(len(lengths), bool)
+    view = memoryview(data)
+    done = 0
+    for row in np.flatnonzero(alone).tolist():
+        low, high = int(offsets[row]), int(offsets[row + 1])
+        texts.append(view[done:low])
+        structures.append(texts[-1])
+        done = high
+        message = bytes(view[low:high])
         default = default_codecs[row]
-        declared: str | None = None
-        if as_usual:
-            if not ascii_only:
-                declared = declared_codec(message, default)
-        else:
-            try:
-                header = check_readable(message, default)
-            except MessageError as problem:
-                unreadable.append(_unreadable(row, problem))
-                continue
-            declared = header.codec
-            if message.startswith(BOM):
-                default = "utf-8"
-            before = _BEFORE_MSH.match(message)
-            text = message = message[before.end() :] if before else message
-            own = Delimiters.of(header)
-            ascii_only = message.isascii()
-            copied = True
-        if not ascii_only:
-            decoded, codec, deviations = choose_codec(message, declared, default)
-            codes.extend((len(rows), code) for code in deviations)
-            if codec != "utf-8":
-                codecs[len(rows)] = codec
-                text = decoded.encode("utf-8")
-                copied = True
-        elif declared not in (None, "utf-8", "ascii"):
-            codecs[len(rows)] = declared or "utf-8"
-        if own is not None and own != USUAL_DELIMITERS:
-            delimiters[len(rows)] = own
-            structures.append(text.translate(own.to_usual))
-        else:
-            structures.append(text)
+        try:
+            header = check_readable(message, default)
+        except MessageError as problem:
+            unreadable.append(_unreadable(row, problem))
+            kept[row] = False
+            continue
+        if message.startswith(BOM):
+            default = "utf-8"
+        before = _BEFORE_MSH.match(message)
+        text = message = message[before.end() :] if before else message
+        used, deviations = header.codec or default, ()
+        if not message.isascii():
+            text, used, deviations = choose_codec(message, header.codec, default)
+        number = row - len(unreadable)
+        codes.extend((number, code) for code in deviations)
+        if used not in codecs:
+            codecs.append(used)
+        codec[row] = codecs.index(used)
+        lengths[row] = len(text)
+        own = Delimiters.of(header)
+        if own != USUAL_DELIMITERS:
+            delimiters[number] = own
         texts.append(text)
-        rows.append(row)
-    if not copied and not unreadable:
-        return Decoded(
-            data, data, offsets[:-1], offsets[1:], np.arange(count, dtype=np.int64), {}, codecs, codes, []
-        )
+        structures.append(text.translate(own.to_usual) if own != USUAL_DELIMITERS else text)
+    texts.append(view[done:])
+    structures.append(texts[-1])
     joined = np.frombuffer(b"".join(texts), np.uint8)
-    bounds = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(np.fromiter((len(text) for text in texts), np.int64, len(texts)), out=bounds[1:])
     structure = np.frombuffer(b"".join(structures), np.uint8) if delimiters else joined
-    return Decoded(
-        joined,
-        structure,
-        bounds[:-1],
-        bounds[1:],
-        np.asarray(rows, np.int64),
-        delimiters,
-        codecs,
-        codes,
-        unreadable,
-    )
+    ends = np.cumsum(lengths[kept])
+    starts = ends - lengths[kept]
+    rows = np.flatnonzero(kept)
+    return Decoded(joined, structure, starts, ends, rows, delimiters, codecs, codec[kept], codes, unreadable)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What the headers of a batch say, as far as it shows without decoding.
+
+    Attributes:
+        codecs: Python codecs that are named.
+        codec: for each message the one that MSH-18 names, index into ``codecs``; -1 for none.
+        high: messages that are not all ASCII.
+        alone: messages that must be looked at alone whatever their charset.
+    """
+
+    codecs: list[str]
+    codec: I64
+    high: Bools
+    alone: Bools
+
+
+def _named_codecs(data: U8, offsets: I64, usual: Bools) -> _Named:
+    count = len(usual)
+    alone = ~usual
+    codec = np.full(count, -1)
+    high = np.zeros(count, bool)
+    rows = np.flatnonzero(usual)
+    if not rows.size:
+        return _Named([], codec, high, alone)
+    starts, ends = offsets[:-1][rows], offsets[1:][rows]
+    line_end = np.minimum(_first_in(_positions(data, b"\r\n"), starts), ends)
+    beyond = np.zeros(len(data) + 1, bool)  # one more, for a range may begin at the end
+    np.greater_equal(data, 0x80, out=beyond[:-1])
+    if beyond.any():
+        bounds = np.column_stack((starts, line_end, ends)).ravel()
+        found = np.logical_or.reduceat(beyond, bounds)
+        in_header, in_body = found[::3], found[1::3] & (ends > line_end)
+        high[rows] = in_header | in_body
+        alone[rows] = in_header
+    separators = _positions(data, b"|")
+    first = np.searchsorted(separators, starts)
+    last = len(separators) - 1
+    # MSH-2 follows the first separator, MSH-18 the seventeenth
+    low = separators[np.minimum(first + 16, last)] + 1
+    there = (first + 16 <= last) & (low <= line_end)
+    following = np.where(first + 17 <= last, separators[np.minimum(first + 17, last)], len(data))
+    length = np.where(there, np.minimum(following, line_end) - low, 0)
+    codecs: list[str] = []
+    for size in np.unique(length[length > 0]).tolist():
+        same = np.flatnonzero(length == size)
+        if size > _LONGEST_NAME:
+            alone[rows[same]] = True
+            continue
+        names = data[low[same, None] + np.arange(size)].view(f"S{size}").ravel()
+        for name in np.unique(names).tolist():
+            mine = rows[same[names == name]]
+            if is_unsupported(name):
+                alone[mine] = True
+            elif (meant := codec_of(name)) is not None:
+                if meant not in codecs:
+                    codecs.append(meant)
+                codec[mine] = codecs.index(meant)
+    return _Named(codecs, codec, high, alone)
+
+
+def _positions(data: U8, characters: bytes) -> I64:
+    found = data == characters[0]
+    for character in characters[1:]:
+        found |= data == character
+    return np.flatnonzero(found)
+
+
+def _first_in(positions: I64, starts: I64) -> I64:
+    """The first of the positions at or after each start; far beyond the end where there is none."""
+    return np.append(positions, np.iinfo(np.int64).max)[np.searchsorted(positions, starts)]
+
+
+def _is_utf8(codec: str) -> bool:
+    return codec == "utf-8"
+
+
+def _all_utf8(payload: pa.Array, chosen: Bools) -> bool:
+    """Whether the chosen messages are valid UTF-8."""
+    large = pa.types.is_large_binary(payload.type)
+    some = payload if chosen.all() else payload.filter(pa.array(chosen))
+    try:
+        some.cast(pa.large_string() if large else pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _unreadable(row: int, problem: MessageError) -> Unreadable:
@@ -281,9 +376,7 @@ def _unreadable(row: int, problem: MessageError) -> Unreadable:
 
 
 def _buffers(payload: pa.Array) -> tuple[I64, U8]:
-    """Offsets (from 0) and bytes of a binary array, without a copy where it has no nulls."""
-    if payload.null_count:
-        payload = pa.array([value or b"" for value in payload.to_pylist()], payload.type)
+    """Offsets (from 0) and bytes of a binary array without nulls, without a copy."""
     large = pa.types.is_large_binary(payload.type) or pa.types.is_large_string(payload.type)
     _, offsets_buffer, data_buffer = payload.buffers()
     count = len(payload)
@@ -300,7 +393,7 @@ def _buffers(payload: pa.Array) -> tuple[I64, U8]:
     return offsets - offsets[0], data
 
 
-def _begins_as_usual(data: U8, offsets: I64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _begins_as_usual(data: U8, offsets: I64) -> Bools:
     """Which messages begin with ``MSH|^~\\&|``."""
     starts = offsets[:-1]
     result = (offsets[1:] - starts) >= len(_USUAL)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from pipelines.hl7v2.decode import I64
-from pipelines.hl7v2.split import Bools
+from pipelines.hl7v2.decode import I64, Bools
 from schemas.findings import HL7_FINDINGS
 
 CODES = tuple(sorted(finding.code for finding in HL7_FINDINGS))

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS
-from pipelines.hl7v2.split import Bools, Ranges, RowSet, Split
+from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS, Bools
+from pipelines.hl7v2.split import Ranges, RowSet, Split
 from pipelines.hl7v2.unescape import unescape
 
 
@@ -60,7 +60,7 @@ def _resolved(split: Split, ranges: Ranges, message: I64, texts: pa.Array, place
     for place, text in zip(places.tolist(), texts.take(pa.array(places)).to_pylist(), strict=True):
         sender = int(message[ranges.rows[place]])
         delimiters = decoded.delimiters.get(sender, USUAL_DELIMITERS)
-        resolved.append(unescape(text, delimiters, decoded.codecs.get(sender, "utf-8")))
+        resolved.append(unescape(text, delimiters, decoded.codec_of(sender)))
     mask: Bools = np.zeros(len(texts), bool)
     mask[places] = True
     return pc.replace_with_mask(texts, pa.array(mask), pa.array(resolved, texts.type))

@@ -11,9 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.hl7v2.decode import I64, U8, Decoded
-
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+from pipelines.hl7v2.decode import I64, U8, Bools, Decoded
 
 _FAR = np.iinfo(np.int64).max
 

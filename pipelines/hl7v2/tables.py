@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.hl7v2.columns import Columns, taken
-from pipelines.hl7v2.decode import I64
+from pipelines.hl7v2.decode import I64, Bools
 from pipelines.hl7v2.findings import Noted
 from pipelines.hl7v2.gather import strings
 from pipelines.hl7v2.messages import Messages
-from pipelines.hl7v2.split import Bools, Ranges, part_count
+from pipelines.hl7v2.split import Ranges, part_count
 from pipelines.hl7v2.times import Times
 from schemas.hl7v2.families import FAMILIES
 from schemas.hl7v2.places import MAPPINGS, VALUE_TYPES, Place

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
-from pipelines.hl7v2.decode import I64, U8
-from pipelines.hl7v2.split import Bools, Ranges
+from pipelines.hl7v2.decode import I64, U8, Bools
+from pipelines.hl7v2.split import Ranges
 from schemas.table import INSTANT
 
 PRECISIONS = ("year", "month", "day", "hour", "minute", "second", "fraction")
