@@ -130,11 +130,17 @@ def _patient_id(message: bytes, header: Header, source: Source) -> bytes:
     if line is None:
         return b""
     identifiers = _third_field(line.group()[1:], header, source)
-    repetitions = [part.split(header.component_separator) for part in identifiers.split(header.repetition_separator)]
+    repetitions = [
+        part.split(header.component_separator) for part in identifiers.split(header.repetition_separator)
+    ]
     for authority in source.patient_authorities:
         wanted = authority.encode()
         for parts in repetitions:
-            if len(parts) > 3 and parts[3].split(header.subcomponent_separator or b"&", 1)[0] == wanted and parts[0]:
+            if (
+                len(parts) > 3
+                and parts[3].split(header.subcomponent_separator or b"&", 1)[0] == wanted
+                and parts[0]
+            ):
                 return parts[0]
     first = next((parts[0] for parts in repetitions if parts[0]), b"")
     return b"" if first == b'""' else first

@@ -60,7 +60,11 @@ def make_producer(connection: KafkaConnection, delivery_seconds: float) -> Produ
     Raises:
         ConfigError: ``KAFKA-SETTINGS``.
     """
-    preferred = {**_SETTINGS, "delivery.timeout.ms": int(delivery_seconds * 1000), "socket.timeout.ms": 10_000}
+    preferred = {
+        **_SETTINGS,
+        "delivery.timeout.ms": int(delivery_seconds * 1000),
+        "socket.timeout.ms": 10_000,
+    }
     try:
         return Producer({**connection.settings(preferred), **_FIXED})
     except (KafkaException, ValueError, TypeError) as error:
@@ -123,7 +127,11 @@ class Deliverer:
         while True:
             try:
                 self._producer.produce(
-                    record.topic, record.value, record.key, headers=list(record.headers), on_delivery=confirmed
+                    record.topic,
+                    record.value,
+                    record.key,
+                    headers=list(record.headers),
+                    on_delivery=confirmed,
                 )
                 break
             except BufferError:
@@ -214,7 +222,11 @@ def deliver_all(
             while True:
                 try:
                     producer.produce(
-                        record.topic, record.value, record.key, headers=list(record.headers), on_delivery=callback(record)
+                        record.topic,
+                        record.value,
+                        record.key,
+                        headers=list(record.headers),
+                        on_delivery=callback(record),
                     )
                     break
                 except BufferError:
@@ -226,5 +238,7 @@ def deliver_all(
     if failed:
         raise delivery_error(failed[0], topic)
     if left:
-        raise TransportError("KAFKA-NOT-STORED", "Kafka did not confirm all records in time", topic=topic, records=left)
+        raise TransportError(
+            "KAFKA-NOT-STORED", "Kafka did not confirm all records in time", topic=topic, records=left
+        )
     return flight["delivered"]

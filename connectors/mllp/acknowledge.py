@@ -59,7 +59,13 @@ class ControlIds:
 
 
 def answer(
-    header: Header | None, outcome: Outcome, now: datetime, ids: ControlIds, *, code: str = "", sentence: str = ""
+    header: Header | None,
+    outcome: Outcome,
+    now: datetime,
+    ids: ControlIds,
+    *,
+    code: str = "",
+    sentence: str = "",
 ) -> Answer:
     """The acknowledgements of a message.
 
@@ -73,7 +79,9 @@ def answer(
         sentence: fixed sentence of the reason; never text from the message.
     """
     codes = _codes(header, outcome)
-    messages = tuple(_acknowledgement(header or _FALLBACK, ack, now, ids.next(), code, sentence) for ack in codes)
+    messages = tuple(
+        _acknowledgement(header or _FALLBACK, ack, now, ids.next(), code, sentence) for ack in codes
+    )
     return Answer(messages, codes)
 
 
@@ -131,7 +139,11 @@ def _acknowledgement(
     msa = [b"MSA", code.encode("ascii"), header.control_id]
     lines = [field.join(_safe(part) for part in msh), field.join(msa)]
     if reason:
-        lines.append(field.join((b"ERR", b"", b"", b"207", b"E", b"", b"", _plain(sentence, header), reason.encode("ascii"))))
+        lines.append(
+            field.join(
+                (b"ERR", b"", b"", b"207", b"E", b"", b"", _plain(sentence, header), reason.encode("ascii"))
+            )
+        )
     return b"\r".join(lines) + b"\r"
 
 

@@ -10,10 +10,16 @@ ACKNOWLEDGED = Counter("phl_mllp_acknowledged", "Acknowledgements by code (HL7 t
 REFUSED = Counter("phl_mllp_refused", "Messages that were refused or not stored, by reason.", ["reason"])
 FRAMING_FAULTS = Counter("phl_mllp_framing_faults", "Faults of framing.", ["fault"])
 CONNECTIONS = Gauge("phl_mllp_connections", "Connections that are open.")
-CONNECTIONS_REFUSED = Counter("phl_mllp_connections_refused", "Connections that were closed at once, by reason.", ["reason"])
-CONNECTIONS_CLOSED = Counter("phl_mllp_connections_closed", "Connections that the listener closed, by reason.", ["reason"])
+CONNECTIONS_REFUSED = Counter(
+    "phl_mllp_connections_refused", "Connections that were closed at once, by reason.", ["reason"]
+)
+CONNECTIONS_CLOSED = Counter(
+    "phl_mllp_connections_closed", "Connections that the listener closed, by reason.", ["reason"]
+)
 HELD_BYTES = Gauge("phl_mllp_held_bytes", "Bytes of messages that are not yet answered.")
-WAITING = Gauge("phl_mllp_connections_waiting", "Connections that are not read from until others are answered.")
+WAITING = Gauge(
+    "phl_mllp_connections_waiting", "Connections that are not read from until others are answered."
+)
 SECONDS = Histogram(
     "phl_mllp_answer_seconds",
     "Seconds from a whole message to its acknowledgement.",

@@ -272,23 +272,32 @@ class Connection(asyncio.Protocol):
             try:
                 header = read_header(data, self.candidates.charset)
             except MessageError as problem:
-                return self._answer(None, Outcome.REFUSED, problem.code, "The message has no MSH segment to be read.")
+                return self._answer(
+                    None, Outcome.REFUSED, problem.code, "The message has no MSH segment to be read."
+                )
             source = self.candidates.source_of(header)
             RECEIVED.labels(source.name).inc()
             if not header.control_id.strip():
                 return self._answer(header, Outcome.REFUSED, "HL7-CONTROL-ID-MISSING", "MSH-10 is empty.")
             if len(data) > source.size_limit:
                 return self._answer(
-                    header, Outcome.REFUSED, "MLLP-TOO-LARGE", "The message is larger than the limit of its source."
+                    header,
+                    Outcome.REFUSED,
+                    "MLLP-TOO-LARGE",
+                    "The message is larger than the limit of its source.",
                 )
             await self._until_stored(data, header, source, datetime.now(UTC))
             return self._answer(header, Outcome.STORED)
         except IngestError as error:
             log.warning("message_not_stored", peer=self.peer, code=error.code)
-            return self._answer(header, Outcome.NOT_STORED, error.code, "The message could not be stored; send it again.")
+            return self._answer(
+                header, Outcome.NOT_STORED, error.code, "The message could not be stored; send it again."
+            )
         except Exception as error:  # noqa: BLE001 - a sender must never be left without an answer
             log.error("message_failed", peer=self.peer, kind=type(error).__name__)
-            return self._answer(header, Outcome.NOT_STORED, "MLLP-INTERNAL", "The message could not be stored.")
+            return self._answer(
+                header, Outcome.NOT_STORED, "MLLP-INTERNAL", "The message could not be stored."
+            )
         finally:
             SECONDS.observe(time.monotonic() - began)
             self.budget.release(len(data))

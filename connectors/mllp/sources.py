@@ -33,7 +33,9 @@ class Match:
         return self.peer is None or _inside(peer, self.peer)
 
     def fits_message(self, header: Header) -> bool:
-        return self.facility is None or header.component(4).decode("utf-8", "replace").strip() == self.facility
+        return (
+            self.facility is None or header.component(4).decode("utf-8", "replace").strip() == self.facility
+        )
 
 
 def _inside(peer: str, network: str) -> bool:
@@ -76,7 +78,9 @@ class Candidates:
     @property
     def charset(self) -> str:
         """Default charset before it is clear whose message it is."""
-        return next((match.source.charset for match in self.matches if match.facility is None), self.default.charset)
+        return next(
+            (match.source.charset for match in self.matches if match.facility is None), self.default.charset
+        )
 
     def _all(self) -> list[Source]:
         """The default counts unless one takes every message."""

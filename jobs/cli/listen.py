@@ -11,7 +11,9 @@ import typer
 
 def listen_command(
     port: Annotated[int | None, typer.Option(help="Instead of listen.port; 0 for any free one.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:

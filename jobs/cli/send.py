@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def send_command(
-    files: Annotated[list[Path], typer.Argument(help="Files of one or many messages, or folders.", exists=True)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files of one or many messages, or folders.", exists=True)
+    ],
     to: Annotated[str, typer.Option(help="HOST:PORT of a listener.")] = "127.0.0.1:2575",
     connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 1,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
@@ -32,7 +34,9 @@ def send_command(
 
     host, port = address(to)
     sent = asyncio.run(
-        send_all(_messages(files), host, port, connections=connections, tls=_tls(ca, cert, key), patience=patience)
+        send_all(
+            _messages(files), host, port, connections=connections, tls=_tls(ca, cert, key), patience=patience
+        )
     )
     if as_json:
         report = {
@@ -41,7 +45,10 @@ def send_command(
         }  # fmt: skip
         typer.echo(json.dumps(report))
     else:
-        typer.echo(f"sent {sent.total} messages: " + (", ".join(_lines(sent.codes, sent.unanswered)) or "nothing there"))
+        typer.echo(
+            f"sent {sent.total} messages: "
+            + (", ".join(_lines(sent.codes, sent.unanswered)) or "nothing there")
+        )
         for reason, count in sorted(sent.reasons.items()):
             typer.echo(f"{count:>6} × {reason}")
     if sent.accepted < sent.total:
@@ -84,4 +91,6 @@ def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext
     try:
         return client_tls(str(ca) if ca else None, str(cert) if cert else None, str(key) if key else None)
     except (OSError, ssl.SSLError):
-        raise ConfigError("CONFIG-TLS", "the certificates cannot be read", setting="--ca, --cert, --key") from None
+        raise ConfigError(
+            "CONFIG-TLS", "the certificates cannot be read", setting="--ca, --cert, --key"
+        ) from None

@@ -118,7 +118,9 @@ def test_what_is_acknowledged_is_in_kafka_byte_for_byte(kafka: KafkaServer) -> N
         (adt(1) + b"Z" * 60_000, "AR", "MLLP-TOO-LARGE"),
     ],
 )
-def test_what_cannot_be_a_message_is_refused(kafka: KafkaServer, message: bytes, code: str, reason: str) -> None:
+def test_what_cannot_be_a_message_is_refused(
+    kafka: KafkaServer, message: bytes, code: str, reason: str
+) -> None:
     async def work() -> None:
         small = replace(DEFAULT, size_limit=50_000)
         async with listening(kafka, lambda service: replace(service, default=small)) as running:
@@ -189,7 +191,9 @@ def test_what_could_not_be_stored_is_ae_and_unforeseen_errors_too(kafka: KafkaSe
 
     async def work() -> None:
         for error in (TransportError("KAFKA-NOT-STORED", "away"), ZeroDivisionError("SENTINEL")):
-            async with listening(kafka, lambda service, e=error: replace(service, deliver=refusing(e))) as running:  # type: ignore[misc]
+            async with listening(
+                kafka, lambda service, e=error: replace(service, deliver=refusing(e))
+            ) as running:  # type: ignore[misc]
                 reply = await running.ask(adt(1))
                 assert reply.code == "AE"
                 assert reply.reason in ("KAFKA-NOT-STORED", "MLLP-INTERNAL")
@@ -211,7 +215,9 @@ def test_senders_wait_when_memory_is_full(kafka: KafkaServer) -> None:
                 await gate.wait()
                 await deliver(record)
 
-            service = replace(other.listener.service, deliver=slow, memory_limit=4 * 1024 * 1024, threshold=10**9)
+            service = replace(
+                other.listener.service, deliver=slow, memory_limit=4 * 1024 * 1024, threshold=10**9
+            )
             listener = Listener(replace(service, deliver=slow))
             port = await listener.open("localhost", 0)
             running = Running(listener, port, other.topic, {})
@@ -261,7 +267,9 @@ def test_sources_are_told_apart(kafka: KafkaServer) -> None:
             found = {}
             for partition, (low, high) in state.partitions.items():
                 offsets = OffsetRange(running.topic, state.topic_id, partition, low, high)
-                for records in await asyncio.to_thread(lambda o=offsets: list(read_range(kafka.connection, o))):  # type: ignore[misc]
+                for records in await asyncio.to_thread(
+                    lambda o=offsets: list(read_range(kafka.connection, o))
+                ):  # type: ignore[misc]
                     for value, headers in zip(records.values, records.headers, strict=True):
                         found[value] = headers["source"]
             assert sorted(found.values()) == [b"mllp", b"ward"]
@@ -300,7 +308,10 @@ def certificates(folder: Path) -> None:
 
 def test_tls_and_mutual_tls(kafka: KafkaServer, tmp_path: Path) -> None:
     certificates(tmp_path)
-    names = {name: str(tmp_path / name) for name in ("ca.pem", "listener.pem", "listener.key", "sender.pem", "sender.key")}
+    names = {
+        name: str(tmp_path / name)
+        for name in ("ca.pem", "listener.pem", "listener.key", "sender.pem", "sender.key")
+    }
 
     async def work() -> None:
         server = tls_context(names["listener.pem"], names["listener.key"])
@@ -310,7 +321,9 @@ def test_tls_and_mutual_tls(kafka: KafkaServer, tmp_path: Path) -> None:
             await client.close()
         mutual = tls_context(names["listener.pem"], names["listener.key"], names["ca.pem"])
         async with listening(kafka, tls=mutual) as running:
-            known = await running.client(client_tls(names["ca.pem"], names["sender.pem"], names["sender.key"]))
+            known = await running.client(
+                client_tls(names["ca.pem"], names["sender.pem"], names["sender.key"])
+            )
             assert read_acknowledgement(await known.send(adt(2))).code == "AA"
             await known.close()
             with pytest.raises(TransportError):  # noqa: PT012 - TLS 1.3 says no only after the handshake

@@ -13,7 +13,9 @@ from schemas.hl7v2.header import read_header
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 
-def header_of(accept: str = "", application: str = "", delimiters: str = "|^~\\&", control: bytes = b"42") -> bytes:
+def header_of(
+    accept: str = "", application: str = "", delimiters: str = "|^~\\&", control: bytes = b"42"
+) -> bytes:
     f, c = delimiters[0], delimiters[1]
     line = f"MSH{f}{delimiters[1:]}{f}HIS{f}WARD{f}LAKE{f}CITY{f}20260301{f}{f}ADT{c}A01{f}".encode()
     return line + control + f"{f}P{f}2.4{f}{f}{f}{accept}{f}{application}{f}CHN{f}GB 18030-2000\r".encode()
@@ -40,7 +42,9 @@ def header_of(accept: str = "", application: str = "", delimiters: str = "|^~\\&
         ("??", "NE", Outcome.STORED, ("CA",)),
     ],
 )
-def test_codes_follow_the_mode(accept: str, application: str, outcome: Outcome, codes: tuple[str, ...]) -> None:
+def test_codes_follow_the_mode(
+    accept: str, application: str, outcome: Outcome, codes: tuple[str, ...]
+) -> None:
     reply = answer(read_header(header_of(accept, application)), outcome, NOW, ControlIds())
     assert reply.codes == codes
     assert [read_acknowledgement(message).code for message in reply.messages] == list(codes)
@@ -71,7 +75,9 @@ def test_an_ideograph_that_ends_like_a_delimiter_comes_back_whole() -> None:
 
 
 def test_what_has_no_header_is_answered_too() -> None:
-    (message,) = answer(None, Outcome.REFUSED, NOW, ControlIds(), code="HL7-NO-MSH", sentence="No MSH.").messages
+    (message,) = answer(
+        None, Outcome.REFUSED, NOW, ControlIds(), code="HL7-NO-MSH", sentence="No MSH."
+    ).messages
     reply = read_acknowledgement(message)
     assert (reply.code, reply.control_id, reply.reason) == ("AR", b"", "HL7-NO-MSH")
 

@@ -29,7 +29,10 @@ def events(data: bytes, *, limit: int = 1000, packet: int = 10**9, end: bool = F
 CASES = {
     "one frame": (framed(MESSAGE), [Frame(MESSAGE)]),
     "two frames in a packet": (framed(MESSAGE) + framed(OTHER), [Frame(MESSAGE), Frame(OTHER)]),
-    "blanks between frames": (b"\r\n " + framed(MESSAGE) + b"\r\n" + framed(OTHER), [Frame(MESSAGE), Frame(OTHER)]),
+    "blanks between frames": (
+        b"\r\n " + framed(MESSAGE) + b"\r\n" + framed(OTHER),
+        [Frame(MESSAGE), Frame(OTHER)],
+    ),
     "bytes before VT": (b"hello" + framed(MESSAGE), [Noted(Fault.GARBAGE, 5), Frame(MESSAGE)]),
     "FS and LF": (b"\x0b" + MESSAGE + b"\x1c\n", [Noted(Fault.NO_CR, 1), Frame(MESSAGE)]),
     "FS and the next VT": (
