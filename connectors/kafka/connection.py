@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import ConfigError, TransportError
@@ -83,6 +83,21 @@ class KafkaConnection:
         """
         try:
             return Consumer({**self.settings(preferred), **fixed}, logger=_Librdkafka())
+        except (KafkaException, ValueError, TypeError) as error:
+            raise refused_settings(error) from None
+
+    def producer(self, preferred: Mapping[str, str | int | bool], fixed: Mapping[str, str | int | bool]) -> Producer:
+        """A new producer.
+
+        Args:
+            preferred: settings that the operator's own replace.
+            fixed: settings that correctness rests on; they replace the operator's.
+
+        Raises:
+            ConfigError: ``KAFKA-SETTINGS``, naming the setting that librdkafka refuses.
+        """
+        try:
+            return Producer({**self.settings(preferred), **fixed}, logger=_Librdkafka())
         except (KafkaException, ValueError, TypeError) as error:
             raise refused_settings(error) from None
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.kafka.connection import KafkaConnection, refused_settings
+from connectors.kafka.connection import KafkaConnection
 from connectors.records import Record
 from schemas.errors import ConfigError, IngestError, TransportError
 
@@ -65,10 +65,7 @@ def make_producer(connection: KafkaConnection, delivery_seconds: float) -> Produ
         "delivery.timeout.ms": int(delivery_seconds * 1000),
         "socket.timeout.ms": 10_000,
     }
-    try:
-        return Producer({**connection.settings(preferred), **_FIXED})
-    except (KafkaException, ValueError, TypeError) as error:
-        raise refused_settings(error) from None
+    return connection.producer(preferred, _FIXED)
 
 
 def delivery_error(error: KafkaError, topic: str) -> IngestError:

@@ -1,0 +1,53 @@
+"""``phl demo``: all of it in one go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo_command(
+    messages: Annotated[int, typer.Option(min=30, help="How many, over MLLP and in files together.")] = 1500,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the services running, to look around.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="State folder, made afresh; default .phl/demo.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+) -> None:
+    """A small city, from its messages to a query, compared with the truth; exit 1 where anything differs."""
+    from jobs.demo import FOLDER, QUERY, Demo
+
+    demo = Demo(folder or FOLDER, messages, seed, lambda line: typer.echo(f"• {line}", err=as_json))
+    demo.prepare()
+    try:
+        outcome = demo.run()
+        if not as_json:
+            typer.echo(f"\n$ phl query \"{QUERY}\"")
+            typer.echo(demo.phl("query", QUERY).stdout)
+    finally:
+        if not keep:
+            demo.phl("down", check=False)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "dispositions": outcome.dispositions,
+                    "rows_compared": outcome.rows,
+                    "seconds": round(outcome.seconds, 1),
+                    "differences": [vars(one) for one in outcome.differences],
+                }
+            )
+        )
+    else:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(outcome.dispositions.items()))
+        typer.echo(f"messages: {counts}")
+        for one in outcome.differences:
+            typer.echo(f"{one.table}: {one.missing} rows missing, {one.surplus} too many, such as {', '.join(one.examples)}")
+        if not outcome.differences:
+            typer.echo(f"the tables are what the city knows: {outcome.rows} rows compared, no difference ({outcome.seconds:.0f} s)")
+        if keep:
+            typer.echo(f"still running; look around with: phl query --config {demo.config} …; end with: phl down --config …")
+    if outcome.differences:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""``phl simulate``: the synthetic city."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import ConfigError
+
+
+def simulate_command(
+    messages: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    to: Annotated[str | None, typer.Option(help="Send over MLLP to HOST:PORT.")] = None,
+    files: Annotated[Path | None, typer.Option(help="Write files for phl load, a folder for each source.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0.01, help="Messages a second (MLLP).")] = None,
+    base: Annotated[datetime | None, typer.Option(help="When the first message is sent, city time.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Write what must come out, as JSON.")] = None,
+    sources: Annotated[
+        Path | None, typer.Option(help="Write the city's [[sources]] as a settings file for listener and lake.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+) -> None:
+    """Make up a city's traffic: admissions, reports, resends, reused control ids, corrections, what is no message.
+
+    All persons are made up. Beside the traffic comes the truth: what must become of each message, and which rows
+    must be in the tables. Exit 1 where the listener answered otherwise than it must.
+    """
+    import asyncio
+
+    from jobs.city.send import send_over_mllp, write_files
+    from jobs.city.traffic import BASE, City, Transport
+    from jobs.cli.send import address
+
+    if to is None and files is None and sources is None:
+        raise ConfigError("CONFIG-SIMULATE", "say where to: --to HOST:PORT or --files FOLDER", setting="--to, --files")
+    if to is not None and files is not None:
+        raise ConfigError("CONFIG-SIMULATE", "give --to or --files, not both", setting="--to, --files")
+    report: dict[str, object] = {}
+    wrong = 0
+    if sources is not None:
+        from jobs.city.settings import source_settings
+
+        sources.write_text(source_settings(), "utf-8")
+        report["sources"] = str(sources)
+    if to is not None or files is not None:
+        city = City(seed, Transport.MLLP if to else Transport.FILES, base=base or BASE)
+        if to is not None:
+            host, port = address(to)
+            answers = asyncio.run(send_over_mllp(city.messages(messages), host, port, rate=rate))
+            wrong = answers.unexpected
+            report |= {"sent": answers.total, "codes": answers.codes, "unexpected_answers": wrong}
+        elif files is not None:
+            report["files"] = write_files(city.messages(messages), files)
+        report["must_become"] = city.truth.dispositions()
+        if truth is not None:
+            city.truth.save(truth)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        for name, value in report.items():
+            shown = ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else value
+            typer.echo(f"{name.replace('_', ' ')}: {shown}")
+    if wrong:
+        raise typer.Exit(1)

@@ -1,0 +1,148 @@
+"""The demonstration: the whole way from a hospital's message to an answer, on this machine, compared with the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.city.compare import Difference, compare
+from jobs.city.institutions import INSTITUTIONS
+from jobs.city.send import send_over_mllp, write_files
+from jobs.city.settings import source_settings
+from jobs.city.traffic import City, Transport
+from jobs.city.truth import Truth
+from jobs.settings import load_settings
+from lake_layout.lake import Lake
+from schemas.errors import LakeError, TransportError
+
+FOLDER = Path(".phl") / "demo"
+QUERY = """SELECT institution, observation_display AS test, count(*) AS results,
+       round(avg(value_number), 1) AS mean, any_value(unit_code) AS unit
+FROM normalised.observation
+WHERE value_number IS NOT NULL AND observation_code = '718-7'
+GROUP BY ALL ORDER BY institution"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the demonstration found: messages by disposition, seconds, and differences from the truth."""
+
+    dispositions: dict[str, int]
+    rows: int
+    seconds: float
+    differences: list[Difference]
+
+
+class Demo:
+    """One run in a folder of its own.
+
+    Args:
+        folder: its state; made afresh.
+        messages: how many, over MLLP and in files together.
+        seed: of the traffic.
+        say: takes a line for the user.
+    """
+
+    def __init__(self, folder: Path, messages: int, seed: int, say: Callable[[str], None]) -> None:
+        self.folder, self.messages, self.seed, self.say = folder.resolve(), messages, seed, say
+        self.config = self.folder / "phl.toml"
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
+        self.env = own | {"PHL_CONFIG": str(self.config), "PHL_LOG_LEVEL": "warning"}
+
+    def prepare(self) -> None:
+        """Begin anew: stop what an earlier run left, empty the folder, write the settings."""
+        if self.config.exists():
+            self.phl("down", check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.config.write_text('state_dir = "."\n\n' + source_settings(), "utf-8")
+
+    def run(self) -> Outcome:
+        """From services to the comparison.
+
+        Raises:
+            LakeError: a step did not end as it must.
+        """
+        began = time.monotonic()
+        self.say("starting Kafka and the S3 store (the first time they are downloaded)")
+        self.phl("up")
+        over_mllp = City(self.seed, Transport.MLLP)
+        in_files = City(self.seed, Transport.FILES)
+        self._send(over_mllp)
+        self._load(in_files)
+        self.say("Beam lands and normalises into Delta tables on S3")
+        print(self.phl("ingest", "--once").stdout, end="")  # noqa: T201 - the command's own report
+        self.say("verifying: every landed message has its disposition and its rows")
+        self.phl("verify", "--strict")
+        truth = Truth.together([over_mllp.truth, in_files.truth])
+        self.say("comparing every table with what the city knows")
+        settings = load_settings(self.config)
+        found = compare(Lake(settings.lake_location()), truth)
+        rows = sum(len(table) for table in truth.tables.values())
+        return Outcome(truth.dispositions(), rows, time.monotonic() - began, found)
+
+    def _send(self, city: City) -> None:
+        count = self.messages * 2 // 3
+        with self._listener() as listener:
+            self.say(f"{len(INSTITUTIONS)} institutions send {count} messages over MLLP")
+            answers = asyncio.run(send_over_mllp(city.messages(count), "127.0.0.1", listener.port))
+        shown = ", ".join(f"{number} {code}" for code, number in sorted(answers.codes.items()))
+        self.say(f"answered: {shown}")
+        if answers.unexpected:
+            raise LakeError("DEMO-ANSWERS", "the listener answered otherwise than it must", answers=answers.unexpected)
+
+    def _load(self, city: City) -> None:
+        folder = self.folder / "files"
+        files = write_files(city.messages(self.messages - self.messages * 2 // 3), folder)
+        self.say(f"and drop {files} files")
+        for source in sorted(folder.iterdir()):
+            # exit 1 says that something in the files was odd, and there is: quarantine is part of the city
+            self.phl("load", str(source), "--source", source.name, check=False)
+
+    def _listener(self) -> Listener:
+        return Listener([*self.command("listen"), "--port", "0", "--json"], self.env)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "jobs.cli.main", *arguments]
+
+    def phl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a ``phl`` command as a user would."""
+        done = subprocess.run(  # noqa: S603 - our own interpreter and module
+            self.command(*arguments), env=self.env, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode:
+            sys.stderr.write(done.stdout + done.stderr)
+            raise LakeError("DEMO-STEP", "a step failed; its output stands above", step=arguments[0], exit_code=done.returncode)
+        return done
+
+
+class Listener:
+    """``phl listen`` in a process of its own, while the block runs."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            list(command), env=env, stdout=subprocess.PIPE, text=True
+        )
+        self.port = 0
+
+    def __enter__(self) -> Listener:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise TransportError("DEMO-LISTENER", "phl listen ended at once", exit_code=self.process.wait())
+        self.port = int(json.loads(line)["ports"][0])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
