@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +20,10 @@ from schemas.table import Table
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_STATISTIC = 64
+_LAST_CHARACTER = "\U0010ffff"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Bound = str | int
 _ROW_GROUP = 128 * 1024
 _FIRST_MICROSECOND, _LAST_MICROSECOND = -62_135_596_800_000_000, 253_402_300_799_999_999
 
@@ -129,8 +132,8 @@ def folder_of(table: Table, partition: date | None) -> str:
 
 def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
     """Row count, and minimum, maximum and null count of the table's few statistics columns."""
-    smallest: dict[str, object] = {}
-    greatest: dict[str, object] = {}
+    smallest: dict[str, Bound] = {}
+    greatest: dict[str, Bound] = {}
     nulls: dict[str, int] = {}
     for name in table.statistics:
         if name == table.partition_by:
@@ -140,27 +143,41 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
         if column.null_count == len(column):
             continue
         ends = pc.min_max(column)
-        low, high = _statistic(ends["min"]), _statistic(ends["max"])
-        if low is not None and high is not None:
-            smallest[name], greatest[name] = low, high
+        smallest[name], greatest[name] = _at_most(ends["min"]), _at_least(ends["max"])
     return {"numRecords": rows.num_rows, "minValues": smallest, "maxValues": greatest, "nullCount": nulls}
 
 
-def _statistic(scalar: pa.Scalar) -> object:
-    """A value as Delta's statistics write it; None where it is better left out."""
+def _at_most(scalar: pa.Scalar) -> Bound:
+    """A lower bound as Delta's statistics write it, not above the value.
+
+    There must be one wherever there are values: the library compares with null where a bound is left out, and
+    filters then pass over the file's rows.
+    """
+    bound = _bound(scalar)
+    return bound[:_LONGEST_STATISTIC] if isinstance(bound, str) else bound
+
+
+def _at_least(scalar: pa.Scalar) -> Bound:
+    """An upper bound likewise, not below the value."""
+    bound = _bound(scalar)
+    if not isinstance(bound, str):
+        return bound
+    # cut before a character that the one put in its place is above
+    end = _LONGEST_STATISTIC
+    while bound[end : end + 1] == _LAST_CHARACTER:
+        end += 1
+    return bound if end >= len(bound) else bound[:end] + _LAST_CHARACTER
+
+
+def _bound(scalar: pa.Scalar) -> Bound:
     if pa.types.is_timestamp(scalar.type):
-        return _instant(scalar.cast(pa.timestamp("us", tz="UTC")).value)
+        # beyond these years the log has no form for it
+        microseconds = scalar.cast(pa.timestamp("us", tz="UTC")).value
+        moment = _EPOCH + timedelta(microseconds=min(max(microseconds, _FIRST_MICROSECOND), _LAST_MICROSECOND))
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(len("0001-01-01T00:00:00.000000Z"))
     value = scalar.as_py()
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, str):
-        return value if len(value) <= _LONGEST_STATISTIC else None
-    return value if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)) else None
-
-
-def _instant(microseconds: int) -> str | None:
-    """Microseconds since 1970 as the log writes them; None outside the years 1 to 9999."""
-    if not _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND:
-        return None
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(len("0001-01-01T00:00:00.000000Z"))
+    if isinstance(value, str | int):
+        return value
+    raise LakeError("LAKE-COLUMNS", "columns of this type have no statistics", type=str(scalar.type))

@@ -118,7 +118,9 @@ def maintain(
         deleted = _delete_removed(table, handle, kept_removed_hours)
         cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
     upkeep = Upkeep(merged, into, live, cleaned, deleted)
-    log.debug("table_maintained", table=table.name, merged=merged, into=into, live=live, cleaned=cleaned, deleted=deleted)
+    log.debug(
+        "table_maintained", table=table.name, merged=merged, into=into, live=live, cleaned=cleaned, deleted=deleted
+    )
     return upkeep
 
 
@@ -212,7 +214,7 @@ def clean_log(lake: Lake, table: Table, before: int, kept_days: float) -> int:
     oldest = now() - timedelta(days=kept_days)
     removed = 0
     folder = log_path(table.name, 0).rpartition("/")[0]
-    for info in store.list(f"{folder}/"):
+    for info in sorted(store.list(f"{folder}/"), key=lambda info: info.path):
         version = _LOG_FILE.fullmatch(info.path.rpartition("/")[2])
         if version is None:
             continue

@@ -75,7 +75,7 @@ class ObjectStore(Protocol):
         """Remove the object; nothing happens where there is none."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose path begins with ``prefix``, in the order of their paths."""
+        """All objects whose path begins with ``prefix``, in whatever order the store lists them."""
 
     def size(self, path: str) -> int | None:
         """Size in bytes, None where there is no such object."""

@@ -10,10 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-import lake_layout.commit
-import lake_layout.rollback
-from lake_layout.claims import Claim, batch_app_id, claim_path, claims_of
-from lake_layout.commit import CommitOutcome, CommitState, commit_table
+from lake_layout.claims import Claim, batch_app_id, claim_path, claims_of, is_newest
+from lake_layout.commit import CommitOutcome, CommitState, commit_change, commit_table
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.maintain import maintain
 from lake_layout.objects import ObjectStore
@@ -173,16 +171,15 @@ def test_other_code_runs_what_was_half_done_though_it_would_plan_nothing(lake: L
 
 def interrupt_before_commit(patch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
     """Let something happen between a commit's look at the claims and the commit itself."""
-    looked = lake_layout.commit.is_newest
     pending = [what]
 
     def look(store: ObjectStore, claim: Claim) -> bool:
-        found = looked(store, claim)
+        found = is_newest(store, claim)
         if pending:
             pending.pop()()
         return found
 
-    patch.setattr(lake_layout.commit, "is_newest", look)
+    patch.setattr("lake_layout.commit.is_newest", look)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -214,17 +211,16 @@ def test_a_take_over_that_broke_off_is_completed(lake: Lake, monkeypatch: pytest
     older = claim_normalise(lake, 5, "older")
     for table in (FIRST, SECOND):
         commit(lake, older, table)
-    real = lake_layout.rollback.commit_change
     left = [fences]
 
     def dying(*arguments: object, **named: object) -> CommitOutcome:
         if not left[0]:
             raise TransportError("TEST", "the process dies here")
         left[0] -= 1
-        return real(*arguments, **named)  # type: ignore[arg-type]
+        return commit_change(*arguments, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(lake_layout.rollback, "commit_change", dying)
+        patch.setattr("lake_layout.rollback.commit_change", dying)
         with pytest.raises(TransportError):
             claim_normalise(lake, 5, "newer")
     newest = claim_normalise(lake, 5, "newest" if fences == 1 else "newer")
@@ -269,11 +265,9 @@ def test_a_table_that_replaces_another_is_refused(lake: Lake, when: str) -> None
     for info in list(lake.store.list(f"{SECOND.name}/")):
         lake.store.delete(info.path)
     lake.create_missing((SECOND,))
+    step = (lambda: commit(lake, claim, SECOND)) if when == "while committing" else (lambda: claim_normalise(lake, 9))
     with pytest.raises(LakeError) as refused:
-        if when == "while committing":
-            commit(lake, claim, SECOND)
-        else:
-            claim_normalise(lake, 9)
+        step()
     assert refused.value.code == "LAKE-TABLE-REPLACED"
     assert offsets(lake, SECOND) == []
 
