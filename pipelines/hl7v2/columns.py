@@ -83,7 +83,9 @@ class Columns:
         key = (name, place)
         if key not in self._texts:
             if place.segment == name:
-                self._texts[key] = row_strings(self.rows(name), place.field, place.component, place.subcomponent)
+                self._texts[key] = row_strings(
+                    self.rows(name), place.field, place.component, place.subcomponent
+                )
             else:
                 own = self.text(place, place.segment)
                 self._texts[key] = taken(own, self.link(name, place.segment))

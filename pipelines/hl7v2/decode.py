@@ -71,17 +71,11 @@ class Delimiters:
     def to_usual(self) -> bytes:
         """A table for ``bytes.translate`` that makes these delimiters the usual ones and blots out the others."""
         table = bytearray(range(256))
-        for usual in b"|^~\\&":
-            table[usual] = 0
-        for mine, usual in (
-            (self.subcomponent, "&"),
-            (self.escape, "\\"),
-            (self.repetition, "~"),
-            (self.component, "^"),
-            (self.field, "|"),
-        ):
-            if mine:
-                table[ord(mine)] = ord(usual)
+        table[ord("|")] = table[ord("^")] = table[ord("~")] = table[ord("\\")] = table[ord("&")] = 0
+        mine = (self.subcomponent, self.escape, self.repetition, self.component, self.field)
+        for own, usual in zip(mine, "&\\~^|", strict=True):
+            if own:
+                table[ord(own)] = ord(usual)
         return bytes(table)
 
 
@@ -147,7 +141,9 @@ def check_readable(message: bytes, default_codec: str) -> Header:
         raise MessageError("HL7-CHARSET-UNSUPPORTED", "the message is in UTF-16 or UTF-32")
     header = read_header(message, default_codec)
     if is_unsupported(header.field(18)):
-        raise MessageError("HL7-CHARSET-UNSUPPORTED", "MSH-18 names UTF-16 or UTF-32", segment="MSH", field=18)
+        raise MessageError(
+            "HL7-CHARSET-UNSUPPORTED", "MSH-18 names UTF-16 or UTF-32", segment="MSH", field=18
+        )
     return header
 
 
@@ -209,70 +205,113 @@ def decode_batch(payload: pa.Array, default_codecs: Sequence[str]) -> Decoded:
     named = _named_codecs(data, offsets, _begins_as_usual(data, offsets))
     codecs = [*defaults, *named.codecs]
     codec = np.where(named.codec >= 0, len(defaults) + named.codec, default)
-    in_utf8 = np.array([_is_utf8(name) for name in codecs], bool)
-    foreign = named.high & ~in_utf8[codec] if codecs else named.high
-    alone = named.alone | foreign
-    claimed = named.high & ~alone
-    if claimed.any() and not _all_utf8(payload, claimed):
-        alone |= claimed
-    if not alone.any():
+    foreign = named.high & ~named.alone
+    if foreign.any():
+        in_utf8 = np.array([name == "utf-8" for name in codecs], bool)
+        claimed = foreign & in_utf8[codec]
+        foreign &= ~claimed
+        foreign[_not_utf8(payload, np.flatnonzero(claimed))] = True
+    if not foreign.any() and not named.alone.any():
         rows = np.arange(len(payload), dtype=np.int64)
         return Decoded(data, data, offsets[:-1], offsets[1:], rows, {}, codecs, codec, [], [])
-    return _one_by_one(data, offsets, alone, default_codecs, codecs, codec)
+    made = _Copy(data, offsets, codecs, codec)
+    for row in np.flatnonzero(foreign | named.alone).tolist():
+        if named.alone[row]:
+            made.add_alone(row, default_codecs[row])
+        else:
+            declared = codecs[codec[row]] if named.codec[row] >= 0 else None
+            made.add_foreign(row, declared, default_codecs[row])
+    return made.decoded()
 
 
-def _one_by_one(
-    data: U8, offsets: I64, alone: Bools, default_codecs: Sequence[str], codecs: list[str], codec: I64
-) -> Decoded:
-    """Decode those messages that need it alone; the runs between them are taken as they are."""
-    texts: list[bytes | memoryview] = []
-    structures: list[bytes | memoryview] = []
-    delimiters: dict[int, Delimiters] = {}
-    codes: list[tuple[int, str]] = []
-    unreadable: list[Unreadable] = []
-    lengths = np.diff(offsets)
-    kept = np.ones(len(lengths), bool)
-    view = memoryview(data)
-    done = 0
-    for row in np.flatnonzero(alone).tolist():
-        low, high = int(offsets[row]), int(offsets[row + 1])
-        texts.append(view[done:low])
-        structures.append(texts[-1])
-        done = high
-        message = bytes(view[low:high])
-        default = default_codecs[row]
+class _Copy:
+    """A batch copied, with some messages decoded; the runs between them are taken as they are."""
+
+    def __init__(self, data: U8, offsets: I64, codecs: list[str], codec: I64) -> None:
+        self.view = memoryview(data.data)
+        self.bounds = offsets.tolist()
+        self.codecs = codecs
+        self.codec = codec
+        self.lengths = np.diff(offsets)
+        self.kept = np.ones(len(self.lengths), bool)
+        self.texts: list[bytes | memoryview] = []
+        self.structures: list[bytes | memoryview] = []
+        self.delimiters: dict[int, Delimiters] = {}
+        self.codes: list[tuple[int, str]] = []
+        self.unreadable: list[Unreadable] = []
+        self.done = 0
+
+    def _take(self, row: int) -> bytes:
+        """Take the run before a message as it is, and cut the message out."""
+        low, high = self.bounds[row], self.bounds[row + 1]
+        if low > self.done:
+            self._put(self.view[self.done : low])
+        self.done = high
+        return bytes(self.view[low:high])
+
+    def _put(self, text: bytes | memoryview, structure: bytes | None = None) -> None:
+        self.texts.append(text)
+        self.structures.append(text if structure is None else structure)
+
+    def add_foreign(self, row: int, declared: str | None, default: str) -> None:
+        """Add a message with a usual header in another charset."""
+        text, used, deviations = choose_codec(self._take(row), declared, default)
+        self._note(row, len(text), used, deviations)
+        self._put(text)
+
+    def add_alone(self, row: int, default: str) -> None:
+        """Add a message of which nothing is known."""
+        message = self._take(row)
         try:
             header = check_readable(message, default)
         except MessageError as problem:
-            unreadable.append(_unreadable(row, problem))
-            kept[row] = False
-            continue
+            self.unreadable.append(_unreadable(row, problem))
+            self.kept[row] = False
+            return
         if message.startswith(BOM):
             default = "utf-8"
         before = _BEFORE_MSH.match(message)
         text = message = message[before.end() :] if before else message
-        used, deviations = header.codec or default, ()
+        used = header.codec or default
+        deviations: tuple[str, ...] = ()
         if not message.isascii():
             text, used, deviations = choose_codec(message, header.codec, default)
-        number = row - len(unreadable)
-        codes.extend((number, code) for code in deviations)
-        if used not in codecs:
-            codecs.append(used)
-        codec[row] = codecs.index(used)
-        lengths[row] = len(text)
+        number = self._note(row, len(text), used, deviations)
         own = Delimiters.of(header)
-        if own != USUAL_DELIMITERS:
-            delimiters[number] = own
-        texts.append(text)
-        structures.append(text.translate(own.to_usual) if own != USUAL_DELIMITERS else text)
-    texts.append(view[done:])
-    structures.append(texts[-1])
-    joined = np.frombuffer(b"".join(texts), np.uint8)
-    structure = np.frombuffer(b"".join(structures), np.uint8) if delimiters else joined
-    ends = np.cumsum(lengths[kept])
-    starts = ends - lengths[kept]
-    rows = np.flatnonzero(kept)
-    return Decoded(joined, structure, starts, ends, rows, delimiters, codecs, codec[kept], codes, unreadable)
+        if own == USUAL_DELIMITERS:
+            self._put(text)
+        else:
+            self.delimiters[number] = own
+            self._put(text, text.translate(own.to_usual))
+
+    def _note(self, row: int, length: int, used: str, deviations: tuple[str, ...]) -> int:
+        number = row - len(self.unreadable)
+        self.codes.extend((number, code) for code in deviations)
+        if used not in self.codecs:
+            self.codecs.append(used)
+        self.codec[row] = self.codecs.index(used)
+        self.lengths[row] = length
+        return number
+
+    def decoded(self) -> Decoded:
+        """The whole batch."""
+        self._put(self.view[self.done :])
+        joined = np.frombuffer(b"".join(self.texts), np.uint8)
+        structure = np.frombuffer(b"".join(self.structures), np.uint8) if self.delimiters else joined
+        lengths = self.lengths[self.kept]
+        ends = np.cumsum(lengths)
+        return Decoded(
+            joined,
+            structure,
+            ends - lengths,
+            ends,
+            np.flatnonzero(self.kept),
+            self.delimiters,
+            self.codecs,
+            self.codec[self.kept],
+            self.codes,
+            self.unreadable,
+        )
 
 
 @dataclass(frozen=True)
@@ -348,17 +387,24 @@ def _first_in(positions: I64, starts: I64) -> I64:
     return np.append(positions, np.iinfo(np.int64).max)[np.searchsorted(positions, starts)]
 
 
-def _is_utf8(codec: str) -> bool:
-    return codec == "utf-8"
-
-
-def _all_utf8(payload: pa.Array, chosen: Bools) -> bool:
-    """Whether the chosen messages are valid UTF-8."""
-    large = pa.types.is_large_binary(payload.type)
-    some = payload if chosen.all() else payload.filter(pa.array(chosen))
+def _not_utf8(payload: pa.Array, rows: I64) -> I64:
+    """Which of some messages are not valid UTF-8."""
+    some = payload.take(pa.array(rows))
+    text = pa.large_string() if pa.types.is_large_binary(payload.type) else pa.string()
     try:
-        some.cast(pa.large_string() if large else pa.string())
+        some.cast(text)
     except pa.ArrowInvalid:
+        wrong = [
+            row for row, message in zip(rows.tolist(), some.to_pylist(), strict=True) if not _is_utf8(message)
+        ]
+        return np.array(wrong, np.int64)
+    return rows[:0]
+
+
+def _is_utf8(message: bytes) -> bool:
+    try:
+        message.decode()
+    except UnicodeDecodeError:
         return False
     return True
 

@@ -61,7 +61,9 @@ def _read(decoded: Decoded, sources: list[Source], received: I64) -> Parsed:
             "message_type": messages.message_type,
             "event_time": messages.time.instants(),
             "event_time_precision": messages.time.precisions(),
-            "event_date": pa.array(messages.time.day.astype(np.int32), mask=~messages.time.valid).cast(pa.date32()),
+            "event_date": pa.array(messages.time.day.astype(np.int32), mask=~messages.time.valid).cast(
+                pa.date32()
+            ),
             "codes": messages.noted.lists(len(rows)),
         },
         schema=MESSAGES_SCHEMA,

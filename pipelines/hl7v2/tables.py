@@ -222,7 +222,9 @@ def _lines(rows: Rows, columns: Columns, link: I64) -> pa.Array:
     message = columns.rows("OBX").message[rows.index]
     group = [_numbers(pc.coalesce(rows.columns[f"observation_{name}"], rows.columns[f"observation_alt_{name}"]))
              for name in ("code", "system")]  # fmt: skip
-    display = pc.if_else(pc.is_null(rows.columns["observation_code"]), rows.columns["observation_display"], None)
+    display = pc.if_else(
+        pc.is_null(rows.columns["observation_code"]), rows.columns["observation_display"], None
+    )
     keys = (message, link, *group, _numbers(display), _numbers(rows.columns["sub_id"]))
     count = len(rows.index)
     order = np.lexsort((np.arange(count), *keys[::-1]))
@@ -265,7 +267,9 @@ def _values(rows: Rows, columns: Columns) -> None:
     times = columns.time(Place("OBX", 5), "OBX")
     wanted = np.zeros(len(times.valid), bool)
     wanted[rows.index[time]] = True
-    shown = Times(times.instant, times.valid & wanted, times.precision, times.day, times.offset, times.refused & wanted)
+    shown = Times(
+        times.instant, times.valid & wanted, times.precision, times.day, times.offset, times.refused & wanted
+    )
     rows.noted.note("HL7-DTM-INVALID", shown.refused[rows.index])
     rows.columns["value_time"] = shown.instants().take(pa.array(rows.index))
     rows.columns["value_time_precision"] = shown.precisions().take(pa.array(rows.index))
@@ -324,4 +328,3 @@ def _segments(segments: I64, messages: Messages, subject: _Subject) -> pa.Table:
     rows.columns["patient_id"] = taken(subject.patient_id, link)
     rows.columns["patient_authority"] = taken(subject.authority, link)
     return _finished(rows, messages, segments, ())
-
