@@ -42,10 +42,16 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "jobs.cli.main", "verify"], env=running.env, check=True)
         peer = python_hl7(list(islice(corpus(1, options.messages), 2_000)))
         table = [
-            (name, f"{options.messages / seconds:,.0f}", f"{seconds:.1f}", f"{peak:,.0f}") for name, seconds, peak in rows
+            (name, f"{options.messages / seconds:,.0f}", f"{seconds:.1f}", f"{peak:,.0f}")
+            for name, seconds, peak in rows
         ]
         table.append(
-            ("Kafka → tables", f"{options.messages / whole:,.0f}", f"{whole:.1f}", f"{max(peak for *_, peak in rows):,.0f}")
+            (
+                "Kafka → tables",
+                f"{options.messages / whole:,.0f}",
+                f"{whole:.1f}",
+                f"{max(peak for *_, peak in rows):,.0f}",
+            )
         )
         table.append(("python-hl7, parsing alone, one core", f"{peer:,.0f}", "", ""))
         show(

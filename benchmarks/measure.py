@@ -59,7 +59,9 @@ def resident(pid: int) -> int:
 def machine() -> str:
     """The machine in one line."""
     memory = psutil.virtual_memory().total / 1024**3
-    return f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+    )
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -97,7 +97,9 @@ class Demo:
         shown = ", ".join(f"{number} {code}" for code, number in sorted(answers.codes.items()))
         self.say(f"answered: {shown}")
         if answers.unexpected:
-            raise LakeError("DEMO-ANSWERS", "the listener answered otherwise than it must", answers=answers.unexpected)
+            raise LakeError(
+                "DEMO-ANSWERS", "the listener answered otherwise than it must", answers=answers.unexpected
+            )
 
     def _load(self, city: City) -> None:
         folder = self.folder / "files"
@@ -120,7 +122,12 @@ class Demo:
         )
         if check and done.returncode:
             sys.stderr.write(done.stdout + done.stderr)
-            raise LakeError("DEMO-STEP", "a step failed; its output stands above", step=arguments[0], exit_code=done.returncode)
+            raise LakeError(
+                "DEMO-STEP",
+                "a step failed; its output stands above",
+                step=arguments[0],
+                exit_code=done.returncode,
+            )
         return done
 
 

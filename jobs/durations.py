@@ -18,5 +18,7 @@ def seconds(text: str, setting: str) -> float:
     """
     found = _DURATION.fullmatch(text)
     if found is None or found.group(2) not in _SECONDS:
-        raise ConfigError("CONFIG-DURATION", f"{setting} takes a duration such as 5s, 500ms or 2m", setting=setting)
+        raise ConfigError(
+            "CONFIG-DURATION", f"{setting} takes a duration such as 5s, 500ms or 2m", setting=setting
+        )
     return float(found.group(1)) * _SECONDS[found.group(2)]

@@ -34,7 +34,9 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
         if "land" in stages:
             check_landed(context)
         for stage in stages:
-            run, full = {"land": (land_batch, context.limits.messages), "normalise": (normalise_batch, 1)}[stage]
+            run, full = {"land": (land_batch, context.limits.messages), "normalise": (normalise_batch, 1)}[
+                stage
+            ]
             upkeep = Maintenance(stage)
             report[f"{stage} {context.modality.name}"] = _all_batches(run, full, context, upkeep)
             upkeep.now(context)

@@ -116,7 +116,9 @@ def check_landed(context: Context) -> None:
         LakeError: ``LAKE-PLACE``.
     """
     state = describe_topic(context.connection, context.topic)
-    places = {app_id(state.topic, state.topic_id, number): (state.topic_id, number) for number in state.partitions}
+    places = {
+        app_id(state.topic, state.topic_id, number): (state.topic_id, number) for number in state.partitions
+    }
     check_place(context.lake, context.modality.raw, places)
 
 
@@ -131,7 +133,9 @@ def land_batch(context: Context) -> Outcome | None:
     code = code_hash(modality, context.sources, state.topic_id, str(context.accept_loss))
 
     def plan(progress: Progress) -> Plan | None:
-        ranges = plan_ranges(state, progress.version, context.limits.messages, accept_loss=context.accept_loss)
+        ranges = plan_ranges(
+            state, progress.version, context.limits.messages, accept_loss=context.accept_loss
+        )
         if not ranges:
             return None
         stands = {r.app_id: progress.version(r.app_id) for r in ranges}
@@ -146,7 +150,8 @@ def land_batch(context: Context) -> Outcome | None:
     if claim is None:
         return None
     ranges = [
-        range_of_app_id(key, claim.pins.get(key, claim.begin[key]), end) for key, end in sorted(claim.end.items())
+        range_of_app_id(key, claim.pins.get(key, claim.begin[key]), end)
+        for key, end in sorted(claim.end.items())
     ]
     shares = split_ranges(ranges, context.limits.part_messages)
     guard = functools.partial(_guard, context.connection, tuple(ranges))
@@ -172,7 +177,9 @@ def normalise_batch(context: Context) -> Outcome | None:
         end = _next_end(context, done, lake.version(modality.raw))
         if end is None:
             return None
-        return Plan(begin={progress_id: done}, end={progress_id: end}, pins={LEDGER.name: lake.version(LEDGER)})
+        return Plan(
+            begin={progress_id: done}, end={progress_id: end}, pins={LEDGER.name: lake.version(LEDGER)}
+        )
 
     claim = begin_batch(lake, stage, plan, code_hash(modality, context.sources))
     if claim is None:
@@ -219,7 +226,13 @@ def _run(context: Context, claim: Claim, graph: beam.PTransform, messages: int) 
     started = time.monotonic()
     counters = run_graph(graph, context.options)
     outcome = Outcome(claim.stage, claim.batch, messages, time.monotonic() - started, counters)
-    log.info("batch_done", stage=claim.stage, batch=claim.batch, messages=messages, seconds=round(outcome.seconds, 3))
+    log.info(
+        "batch_done",
+        stage=claim.stage,
+        batch=claim.batch,
+        messages=messages,
+        seconds=round(outcome.seconds, 3),
+    )
     return outcome
 
 

@@ -25,11 +25,15 @@ BATCH_SECONDS = Histogram(
 )
 DISPOSITIONS = Counter("phl_dispositions", "Messages by what became of them.", ["modality", "disposition"])
 LAG_MESSAGES = Gauge(
-    "phl_stage_lag_messages", "Offsets not yet landed, or landed messages not yet normalised.", ["stage"],
+    "phl_stage_lag_messages",
+    "Offsets not yet landed, or landed messages not yet normalised.",
+    ["stage"],
     multiprocess_mode="mostrecent",
 )
 LAG_SECONDS = Gauge(
-    "phl_stage_lag_seconds", "Seconds since the stage last had nothing left to do.", ["stage"],
+    "phl_stage_lag_seconds",
+    "Seconds since the stage last had nothing left to do.",
+    ["stage"],
     multiprocess_mode="mostrecent",
 )
 

@@ -20,7 +20,16 @@ import structlog
 from jobs.exit_codes import DEFECT
 from jobs.logs import configure_logging
 from jobs.maintenance import Maintenance
-from jobs.run_stages import Context, Outcome, check_landed, land_batch, land_lag, normalise_batch, normalise_lag, prepare
+from jobs.run_stages import (
+    Context,
+    Outcome,
+    check_landed,
+    land_batch,
+    land_lag,
+    normalise_batch,
+    normalise_lag,
+    prepare,
+)
 from jobs.settings import load_settings
 from jobs.stage_metrics import StageMetrics
 from jobs.wiring import contexts
@@ -44,6 +53,10 @@ class Stop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
+    def is_asked(self) -> bool:
+        """Whether the worker is to end."""
+        return self.asked
+
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
 
@@ -66,7 +79,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
         prepare(context)
         if stage == "land":
             check_landed(context)
-    while not stop.asked and os.getppid() == parent:
+    while not stop.is_asked() and os.getppid() == parent:
         began = time.monotonic()
         busy = False
         for context, metrics in lanes:
@@ -81,7 +94,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
                 raise
             metrics.lag(left)
             busy = busy or left >= context.limits.part_messages
-        while not busy and not stop.asked and (rest := every - (time.monotonic() - began)) > 0:
+        while not busy and (rest := every - (time.monotonic() - began)) > 0 and not stop.is_asked():
             time.sleep(min(rest, 0.2))
 
 
@@ -97,7 +110,9 @@ def main() -> None:
     try:
         work(options.stage, options.every, options.config, options.parent)
     except IngestError as error:
-        log.error("stage_stopped", stage=options.stage, code=error.code, reason=error.message, **error.coordinates)
+        log.error(
+            "stage_stopped", stage=options.stage, code=error.code, reason=error.message, **error.coordinates
+        )
         code = DEFECT if error.code in ("STAGE-INTERNAL", "STAGE-FAILED") else error.exit_code
     except KeyboardInterrupt:
         code = 130

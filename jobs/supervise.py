@@ -42,7 +42,16 @@ class Worker:
 
 def worker_command(stage: str, every: float, config: Path | None) -> list[str]:
     """The command line of a stage's worker."""
-    command = [sys.executable, "-m", "jobs.stage_worker", stage, "--every", str(every), "--parent", str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "jobs.stage_worker",
+        stage,
+        "--every",
+        str(every),
+        "--parent",
+        str(os.getpid()),
+    ]
     return command + (["--config", str(config)] if config else [])
 
 
@@ -79,7 +88,9 @@ def _look_after(worker: Worker, now: float) -> None:
         return
     worker.process = None
     if code == LakeError.exit_code:
-        raise LakeError("STAGE-STOPPED", "a stage met a state it must not go on from; see its log", stage=worker.stage)
+        raise LakeError(
+            "STAGE-STOPPED", "a stage met a state it must not go on from; see its log", stage=worker.stage
+        )
     if code == ConfigError.exit_code:
         raise ConfigError("STAGE-CONFIG", "a stage refused its settings; see its log", stage=worker.stage)
     if code == DEFECT and worker.failures >= MOST_DEFECTS:

@@ -61,7 +61,10 @@ def files_added(lake: Lake, table: Table, from_version: int, to_version: int) ->
 def _file(table: Table, added: Added, version: int) -> AddedFile:
     if added.rows < 0:
         raise LakeError(
-            "LAKE-NO-STATISTICS", "a file was added without its number of rows", table=table.name, version=version
+            "LAKE-NO-STATISTICS",
+            "a file was added without its number of rows",
+            table=table.name,
+            version=version,
         )
     text = added.partition_values.get(table.partition_by) if table.partition_by else None
     return AddedFile(added.path, added.rows, added.size, date.fromisoformat(text) if text else None, version)
@@ -96,7 +99,9 @@ def _by_coordinates(lake: Lake, table: Table, from_version: int, to_version: int
     return [AddedFile(path, f.rows, f.size, f.partition, to_version) for path, f in sorted(added)]
 
 
-def _offsets(table: Table, file: LiveFile, from_version: int, to_version: int) -> tuple[tuple[str, int], int, int]:
+def _offsets(
+    table: Table, file: LiveFile, from_version: int, to_version: int
+) -> tuple[tuple[str, int], int, int]:
     """Topic id and partition, first and last offset of a file whose messages are all from one partition."""
     low, high = file.low, file.high
     place = (low.get("topic_id"), low.get("partition"))

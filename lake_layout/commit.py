@@ -113,7 +113,9 @@ def commit_table(lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile
             return None
         if not is_newest(lake.store, claim):
             raise LakeError(
-                "CLAIM-TAKEN-OVER", "the batch was taken over; this process must not go on", **_where(claim, table)
+                "CLAIM-TAKEN-OVER",
+                "the batch was taken over; this process must not go on",
+                **_where(claim, table),
             )
         return change
 
@@ -162,7 +164,9 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
         if mine is not None:
             return CommitOutcome(CommitState.COMMITTED, mine)
         if unclear >= UNCLEAR_ANSWERS:
-            raise TransportError("COMMIT-UNCLEAR", "the store does not take a commit", table=table.name, kind=refusal)
+            raise TransportError(
+                "COMMIT-UNCLEAR", "the store does not take a commit", table=table.name, kind=refusal
+            )
     raise TransportError("COMMIT-CONTENDED", "others commit to the table all the time", table=table.name)
 
 
@@ -186,9 +190,13 @@ def _commit(handle: DeltaTable, table: Table, change: Change, own: str) -> None:
         commit_properties=CommitProperties(
             custom_metadata={OURS: {**change.info, "commit": own}},
             max_commit_retries=0,
-            app_transactions=[Transaction(app_id, version) for app_id, version in sorted(change.txns.items())],
+            app_transactions=[
+                Transaction(app_id, version) for app_id, version in sorted(change.txns.items())
+            ],
         ),
-        post_commithook_properties=PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False),
+        post_commithook_properties=PostCommitHookProperties(
+            create_checkpoint=False, cleanup_expired_logs=False
+        ),
     )
 
 
@@ -234,7 +242,9 @@ def check_files(lake: Lake, table: Table, files: Sequence[NewFile]) -> None:
     with ThreadPoolExecutor(_CHECKERS) as pool:
         for file, there in zip(files, pool.map(size, files), strict=True):
             if there != file.size:
-                raise LakeError("LAKE-FILE-GONE", "a file is not there as written", table=table.name, path=file.path)
+                raise LakeError(
+                    "LAKE-FILE-GONE", "a file is not there as written", table=table.name, path=file.path
+                )
 
 
 def _check_live(handle: DeltaTable, table: Table, remove: Sequence[NewFile]) -> None:
@@ -264,14 +274,18 @@ def _is_done(handle: DeltaTable, table: Table, claim: Claim) -> bool:
             **_where(claim, table),
         )  # fmt: skip
     if not done:
-        if table.name == claim.last and any((v or claim.begin[a]) != claim.begin[a] for a, v in reached.items()):
+        if table.name == claim.last and any(
+            (v or claim.begin[a]) != claim.begin[a] for a, v in reached.items()
+        ):
             raise LakeError(
                 "LAKE-PLACE", "the table does not stand where the batch begins", **_where(claim, table)
             )
         return False
     if len(done) != len(reached) or mark != claim.mark:
         # Never written by our commits, which record all of these at once.
-        raise LakeError("LAKE-PROGRESS-MIXED", "the table's progress is not of one batch", **_where(claim, table))
+        raise LakeError(
+            "LAKE-PROGRESS-MIXED", "the table's progress is not of one batch", **_where(claim, table)
+        )
     return True
 
 

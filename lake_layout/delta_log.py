@@ -113,7 +113,9 @@ def _parse(data: bytes, version: int) -> Commit:
                 )
             )  # fmt: skip
         elif "remove" in action:
-            removed.append(Removed(unquote(str(action["remove"]["path"])), bool(action["remove"]["dataChange"])))
+            removed.append(
+                Removed(unquote(str(action["remove"]["path"])), bool(action["remove"]["dataChange"]))
+            )
         elif "commitInfo" in action:
             info = action["commitInfo"]
             found = info.get(OURS)

@@ -72,7 +72,9 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
         raise LakeError("LAKE-COLUMNS", "rows have other types than their table", table=table.name)
     for field, column in zip(fields, rows.columns, strict=True):
         if not field.nullable and column.null_count:
-            raise LakeError("LAKE-COLUMNS", "null in a column that has none", table=table.name, column=field.name)
+            raise LakeError(
+                "LAKE-COLUMNS", "null in a column that has none", table=table.name, column=field.name
+            )
     rows = pa.Table.from_arrays(rows.columns, schema=schema)
     if not rows.num_rows:
         raise LakeError("LAKE-COLUMNS", "a file without rows is not written", table=table.name)
@@ -82,7 +84,14 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     data = sink.getvalue()
     path = f"{folder_of(table, partition)}part-{uuid.uuid4()}.zstd.parquet"
     open_store(lake.location).put(f"{table.name}/{path}", data.to_pybytes())
-    return NewFile(table.name, path, data.size, partition, rows.num_rows, json.dumps(statistics(table, rows)))
+    return NewFile(
+        table.name,
+        path,
+        data.size,
+        partition,
+        rows.num_rows,
+        json.dumps(statistics(table, rows), ensure_ascii=False),
+    )
 
 
 def _ordered(table: Table, rows: pa.Table) -> pa.Table:
@@ -114,7 +123,9 @@ def check_partition(table: Table, partition: object) -> None:
         fits = type(partition) is date and FIRST_YEAR <= partition.year <= LAST_YEAR and partition.day == 1
     if not fits:
         raise LakeError(
-            "LAKE-PARTITION-RANGE", "a partition must be the first day of a month from 1900 to 2199", table=table.name
+            "LAKE-PARTITION-RANGE",
+            "a partition must be the first day of a month from 1900 to 2199",
+            table=table.name,
         )
 
 
@@ -173,7 +184,9 @@ def _bound(scalar: pa.Scalar) -> Bound:
     if pa.types.is_timestamp(scalar.type):
         # beyond these years the log has no form for it
         microseconds = scalar.cast(pa.timestamp("us", tz="UTC")).value
-        moment = _EPOCH + timedelta(microseconds=min(max(microseconds, _FIRST_MICROSECOND), _LAST_MICROSECOND))
+        moment = _EPOCH + timedelta(
+            microseconds=min(max(microseconds, _FIRST_MICROSECOND), _LAST_MICROSECOND)
+        )
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(len("0001-01-01T00:00:00.000000Z"))
     value = scalar.as_py()
     if isinstance(value, date):

@@ -53,7 +53,9 @@ class Lake:
             TransportError: ``STORE-UNREACHABLE``.
         """
         with delta_faults(table):
-            return DeltaTable(self.table_uri(table), version=version, storage_options=self.location.storage_options())
+            return DeltaTable(
+                self.table_uri(table), version=version, storage_options=self.location.storage_options()
+            )
 
     def exists(self, table: Table) -> bool:
         """Whether the table was created."""
@@ -123,7 +125,9 @@ def check_schema(handle: DeltaTable, table: Table) -> None:
     found = Schema.from_arrow(pa.schema([field.with_nullable(True) for field in pa.schema(handle.schema())]))
     partitions = [table.partition_by] if table.partition_by else []
     if declared != found or list(handle.metadata().partition_columns) != partitions:
-        raise LakeError("LAKE-SCHEMA", "the table's columns are not those of this program's version", table=table.name)
+        raise LakeError(
+            "LAKE-SCHEMA", "the table's columns are not those of this program's version", table=table.name
+        )
 
 
 _UNREACHABLE = ("s3 error", "http error", "error sending request", "timed out", "connection", "generic error")
@@ -147,5 +151,8 @@ def delta_faults(table: Table) -> Iterator[None]:
                 "STORE-UNREACHABLE", "the store does not answer", table=table.name, kind=type(error).__name__
             ) from None
         raise LakeError(
-            "LAKE-TABLE-UNREADABLE", "the table's log cannot be read", table=table.name, kind=type(error).__name__
+            "LAKE-TABLE-UNREADABLE",
+            "the table's log cannot be read",
+            table=table.name,
+            kind=type(error).__name__,
         ) from None

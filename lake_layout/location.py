@@ -32,7 +32,11 @@ class LakeLocation:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.uri)
-        if parts.scheme not in ("", "file", "s3") or not self.uri or (parts.scheme == "s3" and not parts.netloc):
+        if (
+            parts.scheme not in ("", "file", "s3")
+            or not self.uri
+            or (parts.scheme == "s3" and not parts.netloc)
+        ):
             raise ConfigError("LAKE-URI", "give s3://bucket/prefix or a local folder", setting="lake.uri")
 
     @property

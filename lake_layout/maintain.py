@@ -119,7 +119,13 @@ def maintain(
         cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
     upkeep = Upkeep(merged, into, live, cleaned, deleted)
     log.debug(
-        "table_maintained", table=table.name, merged=merged, into=into, live=live, cleaned=cleaned, deleted=deleted
+        "table_maintained",
+        table=table.name,
+        merged=merged,
+        into=into,
+        live=live,
+        cleaned=cleaned,
+        deleted=deleted,
     )
     return upkeep
 
@@ -161,7 +167,9 @@ def _small_files(lake: Lake, table: Table, handle: DeltaTable, untouched: int) -
     partition ends.
     """
     newest = int(handle.version())
-    recent = {file.path for file in files_added(lake, table, untouched, newest)} if untouched < newest else set()
+    recent = (
+        {file.path for file in files_added(lake, table, untouched, newest)} if untouched < newest else set()
+    )
     groups: dict[tuple[date | None, Place | None], list[LiveFile]] = {}
     for file in sorted(files_of(handle, table), key=lambda file: (file.modified, file.path)):
         if file.size >= SMALL_BYTES or file.path in recent:

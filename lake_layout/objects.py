@@ -172,12 +172,16 @@ class S3Store:
         with _s3_faults(prefix):
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield ObjectInfo(item["Key"][len(self.location.prefix) :], item["Size"], item["LastModified"])
+                    yield ObjectInfo(
+                        item["Key"][len(self.location.prefix) :], item["Size"], item["LastModified"]
+                    )
 
     def size(self, path: str) -> int | None:
         with _s3_faults(path):
             try:
-                return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))["ContentLength"]
+                return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))[
+                    "ContentLength"
+                ]
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
@@ -197,7 +201,9 @@ def _inside(path: str) -> str:
 
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-_PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"})
+_PASSING = frozenset(
+    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"}
+)
 
 
 def _code(error: Exception) -> str:
@@ -213,7 +219,9 @@ def _s3_faults(path: str) -> Iterator[None]:
     except ClientError as error:
         code = _code(error)
         if code in _PASSING:
-            raise TransportError("STORE-UNREACHABLE", "the S3 store does not answer", path=path, answer=code) from None
+            raise TransportError(
+                "STORE-UNREACHABLE", "the S3 store does not answer", path=path, answer=code
+            ) from None
         raise LakeError(
             "STORE-REFUSED", "the S3 store refuses; are bucket, keys and rights as they must be?",
             path=path, answer=code,

@@ -110,7 +110,8 @@ class SortedRuns:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.version = manifest.version
         self._runs = {
-            bucket: [_mapped(folder / run.file, run.rows) for run in runs] for bucket, runs in manifest.runs.items()
+            bucket: [_mapped(folder / run.file, run.rows) for run in runs]
+            for bucket, runs in manifest.runs.items()
         }
 
     def lookup(self, bucket: str, key: Int64s, value: Int64s) -> tuple[Bools, Bools]:
@@ -145,7 +146,9 @@ def open_runs(lake: Lake, location: IndexLocation, source: RunSource, version: i
     folder = Path(location.directory) / lake.table_id(source.table) / source.name
     with _locked(folder):
         manifest = _read_manifest(folder)
-        if manifest.version > version and any(run.upto > version for runs in manifest.runs.values() for run in runs):
+        if manifest.version > version and any(
+            run.upto > version for runs in manifest.runs.values() for run in runs
+        ):
             # somebody is further; what was merged cannot be taken apart, so this version gets an index of its own
             folder = folder / f"at-{version}"
             manifest = _read_manifest(folder)
@@ -254,9 +257,7 @@ def _merge_small(folder: Path, bucket: str, runs: list[Run], dropped: list[Run])
         runs.append(merged)
 
 
-def _merged(
-    first: tuple[Int64s, Int64s], second: tuple[Int64s, Int64s]
-) -> Iterator[tuple[Int64s, Int64s]]:
+def _merged(first: tuple[Int64s, Int64s], second: tuple[Int64s, Int64s]) -> Iterator[tuple[Int64s, Int64s]]:
     """Two sorted runs as one, a million entries of the longer at a time; all entries of a key stay together."""
     if len(first[0]) < len(second[0]):
         first, second = second, first
@@ -276,7 +277,9 @@ def _merged(
         yield second[0][start_b:], second[1][start_b:]
 
 
-def _write_run(path: Path, rows: int, pieces: Sequence[tuple[Int64s, Int64s]] | Iterator[tuple[Int64s, Int64s]]) -> None:
+def _write_run(
+    path: Path, rows: int, pieces: Sequence[tuple[Int64s, Int64s]] | Iterator[tuple[Int64s, Int64s]]
+) -> None:
     with open(path, "xb") as file:
         written = 0
         for keys, values in pieces:
@@ -318,7 +321,9 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         "format": _FORMAT,
         "version": manifest.version,
         "runs": {
-            bucket: [{"file": run.file, "rows": run.rows, "after": run.after, "upto": run.upto} for run in runs]
+            bucket: [
+                {"file": run.file, "rows": run.rows, "after": run.after, "upto": run.upto} for run in runs
+            ]
             for bucket, runs in manifest.runs.items()
         },
     }

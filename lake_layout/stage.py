@@ -110,7 +110,9 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
         if claims:
             roll_back_earlier(lake, stage.tables, claims, claim)
         return claim
-    raise LakeError("CLAIM-CONTENDED", "others keep claiming this stage's batches; stop them", stage=stage.name)
+    raise LakeError(
+        "CLAIM-CONTENDED", "others keep claiming this stage's batches; stop them", stage=stage.name
+    )
 
 
 def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
@@ -143,4 +145,6 @@ def _check_plan(stage: Stage, plan: Plan, progress: Progress) -> None:
     for app_id, end in plan.end.items():
         begin = plan.begin[app_id]
         if not 0 <= begin < end or (progress.version(app_id) or begin) > begin:
-            raise LakeError("STAGE-PLAN", "a plan must begin where the stage stands", stage=stage.name, app_id=app_id)
+            raise LakeError(
+                "STAGE-PLAN", "a plan must begin where the stage stands", stage=stage.name, app_id=app_id
+            )

@@ -63,7 +63,11 @@ def decide(ids: pa.Table, index: Index, bucket: str) -> pa.Table:
     known, same = index.lookup(bucket, key, value)
     topics = ids.column("topic_id").combine_chunks().dictionary_encode()
     names = topics.dictionary.to_pylist()
-    rank = np.argsort(np.argsort(np.array(names, dtype=object)))[topics.indices.to_numpy()] if names else np.array([], int)
+    rank = (
+        np.argsort(np.argsort(np.array(names, dtype=object)))[topics.indices.to_numpy()]
+        if names
+        else np.array([], int)
+    )
     time = ids.column("received_at").combine_chunks().cast(pa.int64()).to_numpy()
     # by id, then in ORDER: the first of each id comes first
     by_id = np.lexsort((_int64(ids, "offset"), _int64(ids, "partition"), rank, time, key))
@@ -90,4 +94,5 @@ def _repeats(order: np.ndarray, *columns: Hashes) -> Flags:
 
 
 def _int64(table: pa.Table, name: str) -> Hashes:
-    return table.column(name).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    values: Hashes = table.column(name).combine_chunks().cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return values

@@ -80,7 +80,10 @@ def attach_origin(
     )
     message = pa.array(place[row.to_numpy(zero_copy_only=False)])
     n = rows.num_rows
-    from_raw = {name: raw.column(name).take(row) for name in ("topic_id", "partition", "offset", "source", "received_at")}
+    from_raw = {
+        name: raw.column(name).take(row)
+        for name in ("topic_id", "partition", "offset", "source", "received_at")
+    }
     from_message = {
         name: parsed.messages.column(name).take(message)
         for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date")
@@ -137,14 +140,18 @@ def ledger_rows(
     return pa.table({field.name: columns[field.name].cast(field.type) for field in LEDGER.fields})
 
 
-def quarantine_rows(ledger: pa.Table, places: Mapping[int, tuple[str | None, int | None, int | None]]) -> pa.Table:
+def quarantine_rows(
+    ledger: pa.Table, places: Mapping[int, tuple[str | None, int | None, int | None]]
+) -> pa.Table:
     """Rows of ``ops/quarantine`` for the ledger rows that are quarantined.
 
     Args:
         ledger: rows of the ledger.
         places: for rows (by position in ``ledger``) where the parser named it: segment, its index, field.
     """
-    rows = np.flatnonzero(_whole(pc.equal(ledger.column("disposition"), "quarantined")).to_numpy(zero_copy_only=False))
+    rows = np.flatnonzero(
+        _whole(pc.equal(ledger.column("disposition"), "quarantined")).to_numpy(zero_copy_only=False)
+    )
     bad = ledger.take(pa.array(rows))
     named = [places.get(int(row), (None, None, None)) for row in rows]
     columns: dict[str, pa.Array | pa.ChunkedArray] = {name: bad.column(name) for name in bad.column_names}
@@ -199,5 +206,3 @@ def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):
         return array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     return array
-
-

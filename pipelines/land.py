@@ -165,7 +165,10 @@ def within_bytes(records: Records, limit: int) -> Iterator[Records]:
 
 def _slice(records: Records, start: int, end: int) -> RecordSlice:
     return RecordSlice(
-        records.offsets[start:end], records.timestamps[start:end], records.values[start:end], records.headers[start:end]
+        records.offsets[start:end],
+        records.timestamps[start:end],
+        records.values[start:end],
+        records.headers[start:end],
     )
 
 
@@ -184,7 +187,9 @@ def raw_rows(
     the same: its source is ``unknown`` and its time of receipt is Kafka's.
     """
     n = len(records.offsets)
-    columns: dict[str, list[object]] = {name: [] for name in ("source", "content_type", "batch", "object_path")}
+    columns: dict[str, list[object]] = {
+        name: [] for name in ("source", "content_type", "batch", "object_path")
+    }
     received: list[datetime] = []
     payloads: list[bytes | None] = []
     contents: list[bytes] = []
@@ -211,9 +216,9 @@ def raw_rows(
         "topic_id": pa.array([offsets.topic_id] * n, pa.string()),
         "partition": pa.array(np.full(n, offsets.partition, np.int32)),
         "offset": pa.array(records.offsets, pa.int64()),
-        "kafka_time": pa.array(
-            [t * 1000 if t >= 0 else None for t in records.timestamps], pa.int64()
-        ).cast(INSTANT),
+        "kafka_time": pa.array([t * 1000 if t >= 0 else None for t in records.timestamps], pa.int64()).cast(
+            INSTANT
+        ),
         **{name: pa.array(values, pa.string()) for name, values in columns.items()},
         "received_at": pa.array(received, INSTANT),
         "payload": pa.array(payloads, pa.binary()),
@@ -229,7 +234,9 @@ def write_by_month(lake: Lake, modality: Modality, rows: pa.Table) -> Iterator[N
     """Write rows to one file per month of receipt (a range that crosses a month's end has two)."""
     months = months_of(rows.column("received_at"))
     for month in pc.unique(months).to_pylist():
-        yield write_file(lake, modality.raw, rows.filter(pc.equal(months, pa.scalar(month, pa.date32()))), month)
+        yield write_file(
+            lake, modality.raw, rows.filter(pc.equal(months, pa.scalar(month, pa.date32()))), month
+        )
 
 
 def months_of(instants: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -264,6 +271,12 @@ def _instant(header: bytes | None, kafka_milliseconds: int) -> datetime:
             moment = datetime.fromisoformat(header.decode("ascii"))
         except (ValueError, UnicodeDecodeError):
             moment = None
-        if moment is not None and moment.tzinfo is not None and date(1970, 1, 1) <= moment.date() < date(2200, 1, 1):
+        if (
+            moment is not None
+            and moment.tzinfo is not None
+            and date(1970, 1, 1) <= moment.date() < date(2200, 1, 1)
+        ):
             return moment.astimezone(UTC)
-    return datetime.fromtimestamp(max(kafka_milliseconds, 0) / 1000, UTC) if kafka_milliseconds > 0 else _EPOCH
+    return (
+        datetime.fromtimestamp(max(kafka_milliseconds, 0) / 1000, UTC) if kafka_milliseconds > 0 else _EPOCH
+    )

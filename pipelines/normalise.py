@@ -161,7 +161,10 @@ class ReadIds(beam.DoFn):  # type: ignore[misc]
             }
         ).filter(candidates)
         for bucket in pc.unique(ids.column("bucket")).to_pylist():
-            yield bucket, to_bytes(ids.filter(pc.equal(ids.column("bucket"), bucket)).drop_columns(["bucket"]))
+            yield (
+                bucket,
+                to_bytes(ids.filter(pc.equal(ids.column("bucket"), bucket)).drop_columns(["bucket"])),
+            )
 
 
 class Decide(beam.DoFn):  # type: ignore[misc]
@@ -183,7 +186,9 @@ class Redecide(beam.DoFn):  # type: ignore[misc]
         self.batch = batch
 
     @coded
-    def process(self, month: tuple[str, Iterable[bytes]], unreadable: list[Unreadable]) -> Iterator[tuple[int, bytes]]:
+    def process(
+        self, month: tuple[str, Iterable[bytes]], unreadable: list[Unreadable]
+    ) -> Iterator[tuple[int, bytes]]:
         if not unreadable:
             return
         bucket, pieces = month
@@ -200,7 +205,9 @@ class Redecide(beam.DoFn):  # type: ignore[misc]
             pa.concat_tables(
                 [
                     readable.append_column("reason", pa.nulls(readable.num_rows, pa.string())),
-                    copies.append_column("disposition", quarantined).append_column("reason", reason.drop_null()),
+                    copies.append_column("disposition", quarantined).append_column(
+                        "reason", reason.drop_null()
+                    ),
                 ]
             )
         )
@@ -217,7 +224,7 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         self, grouped: tuple[int, Mapping[str, Iterable[Part | bytes]]]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
         number, inputs = grouped
-        (part,) = inputs["part"]
+        (part,) = (one for one in inputs["part"] if isinstance(one, Part))
         disposition = _decided(inputs["decisions"], part.rows)
         ledgers: list[pa.Table] = []
         places: Places = {}
@@ -315,7 +322,9 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
     modality, n = batch.modality, raw.num_rows
     verdicts = judge_envelopes(raw, modality, batch.sources)
     disposition = pc.coalesce(verdicts.disposition, decided)
-    read = np.flatnonzero(pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False))
+    read = np.flatnonzero(
+        pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False)
+    )
     chosen = with_objects(batch, raw.take(pa.array(read)))
     parsed = modality.parse(chosen, batch.sources)
     tables = [
@@ -330,7 +339,9 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
     flags[bad_rows] = True
     disposition = pc.if_else(pa.array(flags), pa.scalar("quarantined"), disposition)
     reason = pc.coalesce(verdicts.code, scatter(bad.column("code"), pa.array(bad_rows), n))
-    findings = scatter(parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n)
+    findings = scatter(
+        parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n
+    )
     counts = np.zeros((n, len(parsed.tables)), np.int32)
     counts[read] = count_rows(parsed.tables, len(read))
     ledger = ledger_rows(
@@ -410,7 +421,8 @@ def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:
         return ledger
     changed = pa.concat_tables(pieces)
     new, reason = (
-        scatter(changed.column(name), changed.column("row"), ledger.num_rows) for name in ("disposition", "reason")
+        scatter(changed.column(name), changed.column("row"), ledger.num_rows)
+        for name in ("disposition", "reason")
     )
     names = ledger.column_names
     disposition = pc.coalesce(new, ledger.column("disposition").combine_chunks())
@@ -425,7 +437,10 @@ def _concat(pieces: Iterable[bytes]) -> pa.Table:
 
 def _by_part(decided: pa.Table) -> Iterator[tuple[int, bytes]]:
     for number in pc.unique(decided.column("file")).to_pylist():
-        yield number, to_bytes(decided.filter(pc.equal(decided.column("file"), number)).drop_columns(["file"]))
+        yield (
+            number,
+            to_bytes(decided.filter(pc.equal(decided.column("file"), number)).drop_columns(["file"])),
+        )
 
 
 def _decided(pieces: Iterable[object], length: int) -> pa.Array:

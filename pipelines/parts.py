@@ -76,14 +76,21 @@ def coded(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
         except IngestError:
             raise
         except MemoryError:
-            raise LakeError("STAGE-MEMORY", "out of memory; lower ingest.batch_messages or batch_bytes") from None
+            raise LakeError(
+                "STAGE-MEMORY", "out of memory; lower ingest.batch_messages or batch_bytes"
+            ) from None
         except OSError as error:
             raise TransportError(
-                "STAGE-IO", "a file, the store or the network failed", kind=type(error).__name__, place=place_of(error)
+                "STAGE-IO",
+                "a file, the store or the network failed",
+                kind=type(error).__name__,
+                place=place_of(error),
             ) from None
         except Exception as error:  # noqa: BLE001 - the border to the runner: nothing uncoded may pass
             raise LakeError(
-                "STAGE-INTERNAL", "a defect of this program; report kind and place", kind=type(error).__name__,
+                "STAGE-INTERNAL",
+                "a defect of this program; report kind and place",
+                kind=type(error).__name__,
                 place=place_of(error),
             ) from None
 

@@ -39,7 +39,10 @@ class Finding:
 
 HL7_FINDINGS: tuple[Finding, ...] = (
     Finding(
-        "HL7-NO-MSH", Severity.QUARANTINED, "The message does not begin with an MSH segment.", "HL7 v2.5.1 §2.5"
+        "HL7-NO-MSH",
+        Severity.QUARANTINED,
+        "The message does not begin with an MSH segment.",
+        "HL7 v2.5.1 §2.5",
     ),
     Finding(
         "HL7-DELIMITERS",
@@ -53,7 +56,9 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "The message is, or says it is, in UTF-16 or UTF-32, which the framing of messages cannot carry.",
         "HL7 v2.5.1 §2.15.9.18",
     ),
-    Finding("HL7-INTERNAL", Severity.QUARANTINED, "The reader itself failed on this message; please report it."),
+    Finding(
+        "HL7-INTERNAL", Severity.QUARANTINED, "The reader itself failed on this message; please report it."
+    ),
     Finding(
         "HL7-PROCESSING-ID",
         Severity.IGNORED,
@@ -79,7 +84,10 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "HL7 v2.5.1 §2.15.9.18",
     ),
     Finding(
-        "HL7-CONTROL-ID-MISSING", Severity.WARNING, "MSH-10, which names the message, is empty.", "HL7 v2.5.1 §2.15.9.10"
+        "HL7-CONTROL-ID-MISSING",
+        Severity.WARNING,
+        "MSH-10, which names the message, is empty.",
+        "HL7 v2.5.1 §2.15.9.10",
     ),
     Finding("HL7-TYPE-MISSING", Severity.WARNING, "MSH-9 names no message type.", "HL7 v2.5.1 §2.15.9.9"),
     Finding(
@@ -112,10 +120,16 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "The time of this version is more than a day after its receipt; the time of receipt counts.",
     ),
     Finding(
-        "HL7-PATIENT-ID-MISSING", Severity.WARNING, "A PID segment carries no patient identifier.", "HL7 v2.5.1 §3.4.2.3"
+        "HL7-PATIENT-ID-MISSING",
+        Severity.WARNING,
+        "A PID segment carries no patient identifier.",
+        "HL7 v2.5.1 §3.4.2.3",
     ),
     Finding(
-        "HL7-ORDER-MISSING", Severity.WARNING, "An OBX segment follows no OBR of its patient.", "HL7 v2.5.1 §7.3.1"
+        "HL7-ORDER-MISSING",
+        Severity.WARNING,
+        "An OBX segment follows no OBR of its patient.",
+        "HL7 v2.5.1 §7.3.1",
     ),
     Finding(
         "HL7-STATUS-MISSING",

@@ -17,9 +17,7 @@ log = structlog.get_logger(__name__)
 
 BOOTSTRAP = "bootstrap.servers"
 _SECRET = re.compile(r"password|secret|\.pem$|oauthbearer\.config|key$", re.IGNORECASE)
-_PROPERTY = re.compile(
-    r'property:? "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? '
-)
+_PROPERTY = re.compile(r'property:? "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? ')
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +40,9 @@ class KafkaConnection:
             raise ConfigError("KAFKA-BOOTSTRAP-MISSING", "name the brokers of Kafka", setting=BOOTSTRAP)
 
     def __repr__(self) -> str:
-        shown = {name: "***" if _SECRET.search(name) else value for name, value in sorted(self.properties.items())}
+        shown = {
+            name: "***" if _SECRET.search(name) else value for name, value in sorted(self.properties.items())
+        }
         return f"KafkaConnection({shown})"
 
     def __hash__(self) -> int:
@@ -71,7 +71,9 @@ class KafkaConnection:
         except (KafkaException, ValueError, TypeError) as error:
             raise refused_settings(error) from None
 
-    def consumer(self, preferred: Mapping[str, str | int | bool], fixed: Mapping[str, str | int | bool]) -> Consumer:
+    def consumer(
+        self, preferred: Mapping[str, str | int | bool], fixed: Mapping[str, str | int | bool]
+    ) -> Consumer:
         """A new consumer.
 
         Args:
@@ -86,7 +88,9 @@ class KafkaConnection:
         except (KafkaException, ValueError, TypeError) as error:
             raise refused_settings(error) from None
 
-    def producer(self, preferred: Mapping[str, str | int | bool], fixed: Mapping[str, str | int | bool]) -> Producer:
+    def producer(
+        self, preferred: Mapping[str, str | int | bool], fixed: Mapping[str, str | int | bool]
+    ) -> Producer:
         """A new producer.
 
         Args:
@@ -116,7 +120,9 @@ def kafka_error(exception: KafkaException) -> KafkaError:
     return inner if isinstance(inner, KafkaError) else KafkaError(KafkaError.UNKNOWN)
 
 
-def unreachable(connection: KafkaConnection, error: KafkaError | None, **coordinates: str | int) -> TransportError:
+def unreachable(
+    connection: KafkaConnection, error: KafkaError | None, **coordinates: str | int
+) -> TransportError:
     """Kafka does not answer, or answers with a fault that may pass; names librdkafka's error, not its text."""
     return TransportError(
         "KAFKA-UNREACHABLE",

@@ -66,7 +66,9 @@ def wait_or_raise(connection: KafkaConnection, error: KafkaError, topic: str, de
     """After a failed question: a moment's pause, or the error it means."""
     code = error.code()
     if code in UNKNOWN_TOPIC:
-        raise LakeError("KAFKA-TOPIC-MISSING", "there is no such topic; create it, or name another", topic=topic) from None
+        raise LakeError(
+            "KAFKA-TOPIC-MISSING", "there is no such topic; create it, or name another", topic=topic
+        ) from None
     if code in DENIED:
         raise denied(error, topic) from None
     if code not in PASSING or time.monotonic() >= deadline:

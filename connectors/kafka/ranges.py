@@ -18,7 +18,14 @@ from types import MappingProxyType
 from typing import Final
 
 import structlog
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from connectors.kafka.connection import KafkaConnection, kafka_error, unreachable
 from connectors.kafka.faults import (
@@ -120,7 +127,9 @@ def range_of_app_id(app: str, start: int, end: int) -> OffsetRange:
     """
     parts = app.split(":")
     if len(parts) != 4 or parts[0] != "land" or not parts[3].isdecimal():
-        raise LakeError("LAND-APP-ID", "progress of the land stage is kept under a name it does not know", app_id=app)
+        raise LakeError(
+            "LAND-APP-ID", "progress of the land stage is kept under a name it does not know", app_id=app
+        )
     return OffsetRange(parts[1], parts[2], int(parts[3]), start, end)
 
 
@@ -243,7 +252,12 @@ class _Reader:
     """One consumer on one range."""
 
     def __init__(
-        self, connection: KafkaConnection, offsets: OffsetRange, chunk_messages: int, chunk_bytes: int, patience: float
+        self,
+        connection: KafkaConnection,
+        offsets: OffsetRange,
+        chunk_messages: int,
+        chunk_bytes: int,
+        patience: float,
     ) -> None:
         self.connection, self.range, self.patience = connection, offsets, patience
         self.chunk_messages, self.chunk_bytes = chunk_messages, chunk_bytes
@@ -275,6 +289,7 @@ class _Reader:
                     self._judge(error, message)
                     continue
                 offset = message.offset()
+                assert offset is not None, "a record without an error has an offset"
                 if offset < self.next:
                     continue
                 if offset > self.next:
@@ -364,21 +379,27 @@ class _Reader:
             state = None
         except LakeError as gone:
             return gone
-        here = {"topic": self.range.topic, "partition": self.range.partition, "offset": self.next}
+        here: dict[str, str | int] = {
+            "topic": self.range.topic,
+            "partition": self.range.partition,
+            "offset": self.next,
+        }
         if state is None:
             return unreachable(self.connection, error or self.last_fault, **here)
         if state.topic_id != self.range.topic_id:
             return replaced(self.range.topic, self.range.topic_id)
         low, high = state.partitions.get(self.range.partition, (0, 0))
         if self.next < low:
-            return retention_passed(self.range.topic, self.range.partition, self.next, min(low, self.range.end))
+            return retention_passed(
+                self.range.topic, self.range.partition, self.next, min(low, self.range.end)
+            )
         if high < self.range.end:
             return truncated(self.range.topic, self.range.partition, high, self.range.end)
         if error is not None:
             return self._fault(error)
         return TransportError(
             "KAFKA-READ-STALLED", "Kafka has the records but does not send them; try again",
-            **here, **({"kafka_error": self.last_fault.name()} if self.last_fault else {}),
+            **(here | ({"kafka_error": self.last_fault.name()} if self.last_fault else {})),
         )  # fmt: skip
 
     def _fault(self, error: KafkaError) -> IngestError:
@@ -403,10 +424,9 @@ def _headers(message: Message) -> Mapping[str, bytes]:
         return _NO_HEADERS
     if not pairs:
         return _NO_HEADERS
-    named = dict(pairs)
-    if None in named.values():
-        return {name: value for name, value in named.items() if value is not None}
-    return named
+    # the library's types allow a mapping and text too, which it never gives for a record that was read
+    named: list[tuple[str, bytes | None]] = list(pairs)  # type: ignore[arg-type]
+    return {name: value for name, value in named if value is not None}
 
 
 def _range_consumer(

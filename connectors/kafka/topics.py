@@ -15,7 +15,13 @@ from typing import Final
 
 import structlog
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from connectors.kafka.connection import KafkaConnection, kafka_error, unreachable
 from connectors.kafka.faults import DENIED, PASSING, PATIENCE, denied, replaced, wait_or_raise
@@ -68,12 +74,14 @@ def describe_topic(connection: KafkaConnection, topic: str, patience: float = PA
     admin = connection.admin()
     deadline = time.monotonic() + patience
     topic_id, numbers = _describe(connection, admin, topic, deadline)
-    low = _offsets(connection, admin, topic, numbers, OffsetSpec.earliest(), deadline)
-    high = _offsets(connection, admin, topic, numbers, OffsetSpec.latest(), deadline)
+    low = _offsets(connection, admin, topic, numbers, OffsetSpec.earliest(), deadline)  # type: ignore[no-untyped-call]
+    high = _offsets(connection, admin, topic, numbers, OffsetSpec.latest(), deadline)  # type: ignore[no-untyped-call]
     after, _ = _describe(connection, admin, topic, deadline)
     if after != topic_id:
         raise replaced(topic, topic_id)
-    return TopicState(topic, topic_id, {number: (low[number], max(low[number], high[number])) for number in numbers})
+    return TopicState(
+        topic, topic_id, {number: (low[number], max(low[number], high[number])) for number in numbers}
+    )
 
 
 def same_topic(connection: KafkaConnection, topic: str, topic_id: str, patience: float = PATIENCE) -> bool:
@@ -89,7 +97,9 @@ def same_topic(connection: KafkaConnection, topic: str, topic_id: str, patience:
     return now == topic_id
 
 
-def require_same_topic(connection: KafkaConnection, topic: str, topic_id: str, patience: float = PATIENCE) -> None:
+def require_same_topic(
+    connection: KafkaConnection, topic: str, topic_id: str, patience: float = PATIENCE
+) -> None:
     """To be called right before a commit of what was read.
 
     Raises:
@@ -127,7 +137,9 @@ def ensure_topic(
         TransportError: ``KAFKA-UNREACHABLE``.
     """
     admin = connection.admin()
-    new = NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor, config=dict(config))
+    new = NewTopic(
+        topic, num_partitions=partitions, replication_factor=replication_factor, config=dict(config)
+    )
     try:
         admin.create_topics([new], request_timeout=patience)[topic].result()
         log.info("kafka_topic_created", topic=topic, partitions=partitions)
@@ -175,7 +187,9 @@ def _check_durability(connection: KafkaConnection, admin: AdminClient, topic: st
     settings = {name: str(entry.value) for name, entry in entries.items()}
     if "compact" in settings.get("cleanup.policy", ""):
         raise ConfigError(
-            "KAFKA-TOPIC-COMPACTED", "a raw topic must not be compacted: set cleanup.policy to delete", topic=topic
+            "KAFKA-TOPIC-COMPACTED",
+            "a raw topic must not be compacted: set cleanup.policy to delete",
+            topic=topic,
         )
     replicas = min((len(partition.replicas) for partition in found.partitions), default=1)
     if replicas > 1:
@@ -203,11 +217,18 @@ def _describe(
         except KafkaException as exception:
             wait_or_raise(connection, kafka_error(exception), topic, deadline)
         except ValueError:
-            raise ConfigError("KAFKA-TOPIC-NAME", "Kafka can't have a topic of that name", topic=topic) from None
+            raise ConfigError(
+                "KAFKA-TOPIC-NAME", "Kafka can't have a topic of that name", topic=topic
+            ) from None
 
 
 def _offsets(
-    connection: KafkaConnection, admin: AdminClient, topic: str, numbers: Sequence[int], spec: OffsetSpec, deadline: float
+    connection: KafkaConnection,
+    admin: AdminClient,
+    topic: str,
+    numbers: Sequence[int],
+    spec: OffsetSpec,
+    deadline: float,
 ) -> dict[int, int]:
     """Offset of each partition by ``spec``."""
     places = [TopicPartition(topic, number) for number in numbers]
@@ -215,7 +236,7 @@ def _offsets(
         left = max(0.5, deadline - time.monotonic())
         try:
             asked = admin.list_offsets(
-                {place: spec for place in places},
+                dict.fromkeys(places, spec),
                 isolation_level=IsolationLevel.READ_COMMITTED,
                 request_timeout=left,
             )

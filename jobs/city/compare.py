@@ -50,15 +50,19 @@ def compare(lake: Lake, truth: Truth) -> list[Difference]:
 
 
 def _disposition_differences(ledger: pa.Table, truth: Truth) -> Difference | None:
-    wanted = Counter((one.source, one.control_id, one.disposition, one.code) for one in truth.messages)
-    there: Counter[tuple[str, str, str, str]] = Counter()
+    wanted: Counter[tuple[object, ...]] = Counter(
+        (one.source, one.control_id, one.disposition, one.code) for one in truth.messages
+    )
+    there: Counter[tuple[object, ...]] = Counter()
     for row in ledger.to_pylist():
         reason = row["codes"][0] if row["disposition"] in ("ignored", "quarantined") and row["codes"] else ""
         there[row["source"], row["control_id"] or "", row["disposition"], reason] += 1
     return _difference(LEDGER.name, wanted, there)
 
 
-def _table_differences(lake: Lake, table: Table, said: Mapping[_Coordinates, _Sender], rows: list[Row]) -> Difference | None:
+def _table_differences(
+    lake: Lake, table: Table, said: Mapping[_Coordinates, _Sender], rows: list[Row]
+) -> Difference | None:
     columns = sorted({column for row in rows for column in row} - {"source", "control_id"})
     wanted = Counter(_key(row, columns) for row in rows)
     names = {field.name for field in table.fields}
@@ -80,7 +84,11 @@ def _plain(rows: pa.Table, table: Table) -> pa.Table:
     for position, name in enumerate(rows.column_names):
         kind = types.get(name)
         if kind == INSTANT:
-            rows = rows.set_column(position, name, pc.strftime(rows.column(name).cast(pa.timestamp("s", "UTC")), "%Y-%m-%dT%H:%M:%SZ"))
+            rows = rows.set_column(
+                position,
+                name,
+                pc.strftime(rows.column(name).cast(pa.timestamp("s", "UTC")), "%Y-%m-%dT%H:%M:%SZ"),
+            )
         elif kind == pa.date32():
             rows = rows.set_column(position, name, pc.strftime(rows.column(name), "%Y-%m-%d"))
     return rows
@@ -94,12 +102,16 @@ def _hashable(value: object) -> object:
     if not isinstance(value, list):
         return value
     return tuple(
-        "|".join(str(one[part] or "") for part in ("value", "authority", "type")) if isinstance(one, dict) else one
+        "|".join(str(one[part] or "") for part in ("value", "authority", "type"))
+        if isinstance(one, dict)
+        else one
         for one in value
     )
 
 
-def _difference(table: str, wanted: Counter[tuple[object, ...]], there: Counter[tuple[object, ...]]) -> Difference | None:
+def _difference(
+    table: str, wanted: Counter[tuple[object, ...]], there: Counter[tuple[object, ...]]
+) -> Difference | None:
     missing, surplus = wanted - there, there - wanted
     if not missing and not surplus:
         return None

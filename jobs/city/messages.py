@@ -164,7 +164,14 @@ class Result:
     status: str
 
 
-def report(header: Header, person: Person, order: int, service: tuple[str, str], results: list[Result], taken: datetime) -> Draft:
+def report(
+    header: Header,
+    person: Person,
+    order: int,
+    service: tuple[str, str],
+    results: list[Result],
+    taken: datetime,
+) -> Draft:
     """An ORU^R01 message."""
     draft = Draft(header)
     add_patient(draft, person)
@@ -176,7 +183,12 @@ def report(header: Header, person: Person, order: int, service: tuple[str, str],
     fields[:5] = ["OBR", "1", placer, filler, f"{service[0]}^{service[1]}^LN"]
     fields[7], fields[22], fields[25] = local(taken), local(header.sent), status
     at = draft.typed("|".join(fields))
-    common = {"patient_id": record, "placer_order": placer, "filler_order": filler, "service_code": service[0]}
+    common = {
+        "patient_id": record,
+        "placer_order": placer,
+        "filler_order": filler,
+        "service_code": service[0],
+    }
     draft.row(REQUEST, at, **common, service_display=service[1], service_system="LN", order_control="RE")
     draft.row(REPORT, at, **common, status=status, effective_time=utc(taken), issued_time=utc(header.sent))
     for number, one in enumerate(results, 1):

@@ -11,7 +11,24 @@ from stdnum.cn import ric
 from jobs.city.institutions import Institution
 
 FAMILY_NAMES = ("王", "李", "张", "刘", "陈", "杨", "赵", "黄", "葉", "館", "歐陽", "魚")
-GIVEN_NAMES = ("伟", "芳", "娜", "敏", "静", "强", "瑋", "質", "觀", "錦华", "运來", "建国", "秀英", "一鸣", "運", "子涵")
+GIVEN_NAMES = (
+    "伟",
+    "芳",
+    "娜",
+    "敏",
+    "静",
+    "强",
+    "瑋",
+    "質",
+    "觀",
+    "錦华",
+    "运來",
+    "建国",
+    "秀英",
+    "一鸣",
+    "運",
+    "子涵",
+)
 """Some have a GB 18030 form whose second byte is a delimiter of HL7: 瑋 質 觀 館 葉 魚 錦 運."""
 
 DISTRICTS = (("520102", "南明区"), ("520103", "云岩区"), ("520111", "花溪区"), ("520112", "乌当区"))

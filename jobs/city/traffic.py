@@ -170,13 +170,19 @@ class City:
 
     def _reused_control_id(self) -> Planned:
         """Another message of the same application under a control id of the same day: read, and flagged."""
-        same_day = [one for one in self._resendable if one[1].kind[:3] == "ADT" and one[1].sent.date() == self.clock.date()]
+        same_day = [
+            one
+            for one in self._resendable
+            if one[1].kind[:3] == "ADT" and one[1].sent.date() == self.clock.date()
+        ]
         if not same_day:
             return self._resend()
         first, _ = self.rng.choice(same_day)
         again = self._header(first.institution, "ADT^A08^ADT_A01", first.expected.control_id)
         who = self.rng.choice(self.people)
-        draft = admission(again, who, Stay("V9999999", "I", "W99", self.rng.randrange(10**6), 1, 1, self.clock))
+        draft = admission(
+            again, who, Stay("V9999999", "I", "W99", self.rng.randrange(10**6), 1, 1, self.clock)
+        )
         expected = replace(first.expected, disposition="conflict")
         return Planned(first.institution, draft.payload(), "AA", expected, draft.rows)
 
@@ -195,7 +201,10 @@ class City:
             payload = header.line("|", "^^\\&").encode(institution.charset) + b"\rPID|1||1\r"
             code = "HL7-DELIMITERS"
         elif over_mllp:
-            payload = header.line().replace(f"|{header.control_id}|", "||").encode(institution.charset) + b"\rPID|1||1\r"
+            payload = (
+                header.line().replace(f"|{header.control_id}|", "||").encode(institution.charset)
+                + b"\rPID|1||1\r"
+            )
             code = "HL7-CONTROL-ID-MISSING"
         else:
             payload = f"EVN|A01|{header.control_id}\rPID|1||1\r".encode("ascii")

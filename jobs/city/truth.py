@@ -59,7 +59,9 @@ class Truth:
     def save(self, path: Path) -> None:
         """Write as JSON."""
         messages = [[one.source, one.control_id, one.disposition, one.code] for one in self.messages]
-        path.write_text(json.dumps({"messages": messages, "tables": self.tables}, ensure_ascii=False), "utf-8")
+        path.write_text(
+            json.dumps({"messages": messages, "tables": self.tables}, ensure_ascii=False), "utf-8"
+        )
 
     @classmethod
     def load(cls, path: Path) -> Truth:

@@ -24,7 +24,7 @@ def demo_command(
     try:
         outcome = demo.run()
         if not as_json:
-            typer.echo(f"\n$ phl query \"{QUERY}\"")
+            typer.echo(f'\n$ phl query "{QUERY}"')
             typer.echo(demo.phl("query", QUERY).stdout)
     finally:
         if not keep:
@@ -44,10 +44,16 @@ def demo_command(
         counts = ", ".join(f"{count} {name}" for name, count in sorted(outcome.dispositions.items()))
         typer.echo(f"messages: {counts}")
         for one in outcome.differences:
-            typer.echo(f"{one.table}: {one.missing} rows missing, {one.surplus} too many, such as {', '.join(one.examples)}")
+            typer.echo(
+                f"{one.table}: {one.missing} rows missing, {one.surplus} too many, such as {', '.join(one.examples)}"
+            )
         if not outcome.differences:
-            typer.echo(f"the tables are what the city knows: {outcome.rows} rows compared, no difference ({outcome.seconds:.0f} s)")
+            typer.echo(
+                f"the tables are what the city knows: {outcome.rows} rows compared, no difference ({outcome.seconds:.0f} s)"
+            )
         if keep:
-            typer.echo(f"still running; look around with: phl query --config {demo.config} …; end with: phl down --config …")
+            typer.echo(
+                f"still running; look around with: phl query --config {demo.config} …; end with: phl down --config …"
+            )
     if outcome.differences:
         raise typer.Exit(1)

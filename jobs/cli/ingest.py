@@ -25,9 +25,12 @@ def ingest_command(
     once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
     every: Annotated[str | None, typer.Option(help="Look for new messages this often, such as 5s.")] = None,
     stage: Annotated[str | None, typer.Option(help="Only this stage: land or normalise.")] = None,
-    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")
+    ] = None,
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Go on behind offsets that Kafka no longer has (with --once).")
+        bool,
+        typer.Option("--accept-loss", help="Go on behind offsets that Kafka no longer has (with --once)."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
@@ -37,11 +40,15 @@ def ingest_command(
     --once ends when nothing is left; --every 5s goes on until Ctrl-C and starts a stage again when it fails.
     """
     if once == (every is not None):
-        raise ConfigError("CONFIG-INGEST", "give either --once or --every DURATION", setting="--once, --every")
+        raise ConfigError(
+            "CONFIG-INGEST", "give either --once or --every DURATION", setting="--once, --every"
+        )
     if stage not in (None, "land", "normalise"):
         raise ConfigError("CONFIG-INGEST", "--stage is land or normalise", setting="--stage")
     if accept_loss and not once:
-        raise ConfigError("CONFIG-INGEST", "--accept-loss goes with --once: a decision for one run", setting="--accept-loss")
+        raise ConfigError(
+            "CONFIG-INGEST", "--accept-loss goes with --once: a decision for one run", setting="--accept-loss"
+        )
     from jobs.settings import load_settings
 
     settings = load_settings(config)
@@ -69,7 +76,9 @@ def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: 
         )
 
 
-def _for_ever(settings: Settings, stages: list[str], every: float, port: int | None, config: Path | None) -> None:
+def _for_ever(
+    settings: Settings, stages: list[str], every: float, port: int | None, config: Path | None
+) -> None:
     from jobs.supervise import Worker, supervise, worker_command
 
     asked: list[int] = []

@@ -16,12 +16,15 @@ def simulate_command(
     messages: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     to: Annotated[str | None, typer.Option(help="Send over MLLP to HOST:PORT.")] = None,
-    files: Annotated[Path | None, typer.Option(help="Write files for phl load, a folder for each source.")] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="Write files for phl load, a folder for each source.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, help="Messages a second (MLLP).")] = None,
     base: Annotated[datetime | None, typer.Option(help="When the first message is sent, city time.")] = None,
     truth: Annotated[Path | None, typer.Option(help="Write what must come out, as JSON.")] = None,
     sources: Annotated[
-        Path | None, typer.Option(help="Write the city's [[sources]] as a settings file for listener and lake.")
+        Path | None,
+        typer.Option(help="Write the city's [[sources]] as a settings file for listener and lake."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
@@ -37,7 +40,9 @@ def simulate_command(
     from jobs.cli.send import address
 
     if to is None and files is None and sources is None:
-        raise ConfigError("CONFIG-SIMULATE", "say where to: --to HOST:PORT or --files FOLDER", setting="--to, --files")
+        raise ConfigError(
+            "CONFIG-SIMULATE", "say where to: --to HOST:PORT or --files FOLDER", setting="--to, --files"
+        )
     if to is not None and files is not None:
         raise ConfigError("CONFIG-SIMULATE", "give --to or --files, not both", setting="--to, --files")
     report: dict[str, object] = {}
@@ -63,7 +68,11 @@ def simulate_command(
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
         for name, value in report.items():
-            shown = ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else value
+            shown = (
+                ", ".join(f"{count} {key}" for key, count in value.items())
+                if isinstance(value, dict)
+                else value
+            )
             typer.echo(f"{name.replace('_', ' ')}: {shown}")
     if wrong:
         raise typer.Exit(1)

@@ -100,7 +100,9 @@ def read_header(message: bytes, default_codec: str = "utf-8") -> Header:
         or len(set(delimiters)) != len(delimiters)
         or any(b <= 0x20 or b >= 0x7F or bytes([b]).isalnum() for b in delimiters)
     ):
-        raise MessageError("HL7-DELIMITERS", "MSH-2 does not hold distinct delimiters", segment="MSH", field=2)
+        raise MessageError(
+            "HL7-DELIMITERS", "MSH-2 does not hold distinct delimiters", segment="MSH", field=2
+        )
     fields = (parts[0], separator, *parts[1:])
     return Header(separator, encoding, fields, end, codec_of(fields[18]) if len(fields) > 18 else None)
 

@@ -64,7 +64,9 @@ class TableMapping:
 
 def _mapping(segment: str, version: str, **columns: str) -> TableMapping:
     places = {name: tuple(Place.of(place) for place in text.split()) for name, text in columns.items()}
-    return TableMapping(segment, MappingProxyType(places), tuple(Place.of(place) for place in version.split()))
+    return TableMapping(
+        segment, MappingProxyType(places), tuple(Place.of(place) for place in version.split())
+    )
 
 
 _SERVICE = {

@@ -43,7 +43,11 @@ def coded(name: str, doc: str, standard: str) -> tuple[Field, ...]:
 
 
 ORIGIN: tuple[Field, ...] = (
-    Field("event_month", pa.date32(), "First day of the month of the message's own time; null where it has none."),
+    Field(
+        "event_month",
+        pa.date32(),
+        "First day of the month of the message's own time; null where it has none.",
+    ),
     *COORDINATES,
     Field("source", pa.string(), "Name of the connection.", nullable=False),
     Field("institution", pa.string(), "Who speaks, as sent within the source.", "MSH-4"),
@@ -51,8 +55,15 @@ ORIGIN: tuple[Field, ...] = (
     Field("received_at", INSTANT, "When the connector had the whole message.", nullable=False),
     *instant("event_time", "The message's own time.", "MSH-7"),
     Field("event_date", pa.date32(), "Local date of the message's own time.", "MSH-7"),
-    Field("version_time", INSTANT, "What orders the versions of one thing (never later than receipt + 24 h).", nullable=False),
-    Field("segment_index", pa.int32(), "Position of the segment in its message, counted from 0.", nullable=False),
+    Field(
+        "version_time",
+        INSTANT,
+        "What orders the versions of one thing (never later than receipt + 24 h).",
+        nullable=False,
+    ),
+    Field(
+        "segment_index", pa.int32(), "Position of the segment in its message, counted from 0.", nullable=False
+    ),
     Field("codes", pa.list_(pa.string()), "Codes of findings on this row, sorted."),
     Field("batch_number", pa.int64(), "The claim that wrote it.", nullable=False),
     Field("reading", pa.int32(), "0 for the first reading; each reprocessing adds one.", nullable=False),
@@ -90,7 +101,12 @@ PATIENT = _normalised(
     "What a message says of a patient.",
     Field("patient_id", pa.string(), "First patient identifier.", "PID-3.1"),
     Field("patient_authority", pa.string(), "Its assigning authority; else source/MSH-4.", "PID-3.4"),
-    Field("identifiers", pa.list_(IDENTIFIER), "All patient identifiers.", "PID-3 (PID-2, PID-4, PID-19 of old versions)"),
+    Field(
+        "identifiers",
+        pa.list_(IDENTIFIER),
+        "All patient identifiers.",
+        "PID-3 (PID-2, PID-4, PID-19 of old versions)",
+    ),
     Field("family_name", pa.string(), "Family name.", "PID-5.1"),
     Field("given_name", pa.string(), "Given name.", "PID-5.2"),
     Field("middle_name", pa.string(), "Second and further names.", "PID-5.3"),
@@ -172,7 +188,12 @@ OBSERVATION = _normalised(
     *coded("observation", "What was observed", "OBX-3"),
     Field("set_id", pa.string(), "Sequence number as sent.", "OBX-1"),
     Field("sub_id", pa.string(), "Sub-id.", "OBX-4"),
-    Field("line", pa.int32(), "Ordinal among lines of equal code and sub-id of one order, from 0.", nullable=False),
+    Field(
+        "line",
+        pa.int32(),
+        "Ordinal among lines of equal code and sub-id of one order, from 0.",
+        nullable=False,
+    ),
     Field("value_type", pa.string(), "Type of the value (HL7 table 0125).", "OBX-2"),
     Field("value_text", pa.string(), "The value as text, escapes resolved; first repetition.", "OBX-5"),
     Field("value_number", pa.float64(), "The value as a number (NM, SN).", "OBX-5"),

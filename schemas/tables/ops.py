@@ -10,23 +10,36 @@ from schemas.tables.raw import COORDINATES
 DISPOSITIONS = ("accepted", "duplicate", "conflict", "ignored", "quarantined")
 """Every landed message ends in exactly one of these; accepted and conflict have rows in the tables."""
 
-ROW_COUNT = pa.struct([pa.field("table", pa.string(), nullable=False), pa.field("rows", pa.int32(), nullable=False)])
+ROW_COUNT = pa.struct(
+    [pa.field("table", pa.string(), nullable=False), pa.field("rows", pa.int32(), nullable=False)]
+)
 
 LEDGER = Table(
     name="ops/ledger",
     doc="One row per landed message: its disposition and the rows it claims. Its commit ends a batch.",
     fields=(
-        Field("landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False),
+        Field(
+            "landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False
+        ),
         Field("raw_table", pa.string(), "The raw table it lies in, such as raw/hl7v2.", nullable=False),
         *COORDINATES,
         Field("source", pa.string(), "Name of the connection it came by.", nullable=False),
         Field("received_at", INSTANT, "When the connector had the whole message.", nullable=False),
         Field("control_id", pa.string(), "The message's own id.", "MSH-10"),
         Field("message_type", pa.string(), "Code and trigger.", "MSH-9"),
-        Field("sent_month", pa.string(), "Six digits year and month as sent, 'none' else: the duplicate index's bucket."),
+        Field(
+            "sent_month",
+            pa.string(),
+            "Six digits year and month as sent, 'none' else: the duplicate index's bucket.",
+        ),
         Field("id_hash", pa.int64(), "As in the raw table.", nullable=False),
         Field("content_hash", pa.int64(), "As in the raw table.", nullable=False),
-        Field("disposition", pa.string(), "accepted, duplicate, conflict, ignored or quarantined.", nullable=False),
+        Field(
+            "disposition",
+            pa.string(),
+            "accepted, duplicate, conflict, ignored or quarantined.",
+            nullable=False,
+        ),
         Field("codes", pa.list_(pa.string()), "Codes of findings and of the reason, sorted."),
         Field("row_counts", pa.list_(ROW_COUNT), "Rows that the message has in each table (none left out)."),
         Field("batch_number", pa.int64(), "The claim that decided it.", nullable=False),
@@ -42,7 +55,9 @@ QUARANTINE = Table(
     name="ops/quarantine",
     doc="Messages that could not be read, by coordinates and code; their bytes stay in raw.",
     fields=(
-        Field("landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False),
+        Field(
+            "landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False
+        ),
         Field("raw_table", pa.string(), "The raw table it lies in.", nullable=False),
         *COORDINATES,
         Field("source", pa.string(), "Name of the connection it came by.", nullable=False),

@@ -7,7 +7,9 @@ import pyarrow as pa
 from schemas.table import INSTANT, Field, Table
 
 COORDINATES: tuple[Field, ...] = (
-    Field("topic_id", pa.string(), "Kafka's id of the topic; a re-created topic has another.", nullable=False),
+    Field(
+        "topic_id", pa.string(), "Kafka's id of the topic; a re-created topic has another.", nullable=False
+    ),
     Field("partition", pa.int32(), "Kafka partition.", nullable=False),
     Field("offset", pa.int64(), "Offset in the partition.", nullable=False),
 )
@@ -29,9 +31,19 @@ ENVELOPE: tuple[Field, ...] = (
     Field("control_id", pa.string(), "The message's own id, as text.", "MSH-10"),
     Field("message_type", pa.string(), "Code and trigger, such as ADT^A01.", "MSH-9"),
     Field("processing_id", pa.string(), "Production, training, debugging; empty where not sent.", "MSH-11.1"),
-    Field("sent_date", pa.string(), "Up to eight leading digits of the time of sending, as sent, no zone.", "MSH-7"),
+    Field(
+        "sent_date",
+        pa.string(),
+        "Up to eight leading digits of the time of sending, as sent, no zone.",
+        "MSH-7",
+    ),
     Field("id_hash", pa.int64(), "64 bits of xxh3 over what names the message on its date.", nullable=False),
-    Field("content_hash", pa.int64(), "64 bits of xxh3 over the content without what a resend changes.", nullable=False),
+    Field(
+        "content_hash",
+        pa.int64(),
+        "64 bits of xxh3 over the content without what a resend changes.",
+        nullable=False,
+    ),
     Field("problem", pa.string(), "Code of what makes the message unreadable; null where it can be read."),
 )
 """What a modality reads of a message without parsing its body."""
@@ -43,7 +55,12 @@ def raw_table(name: str, what: str) -> Table:
         name=f"raw/{name}",
         doc=f"{what}: every byte as received, in the order of arrival.",
         fields=(
-            Field("landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False),
+            Field(
+                "landed_month",
+                pa.date32(),
+                "First day of the month it was received in (UTC).",
+                nullable=False,
+            ),
             *RECORD,
             *ENVELOPE,
         ),

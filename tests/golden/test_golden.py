@@ -50,12 +50,17 @@ def actual(message: bytes, given: dict[str, str]) -> dict[str, Json]:
         "triage": HL7V2.triage(raw, sources).to_pylist()[0],
         "messages": _rows(parsed.messages),
         "unreadable": _rows(parsed.unreadable),
-        "tables": {name.removeprefix("normalised/"): _rows(table) for name, table in sorted(parsed.tables.items())},
+        "tables": {
+            name.removeprefix("normalised/"): _rows(table) for name, table in sorted(parsed.tables.items())
+        },
     }
 
 
 def _rows(table: pa.Table | pa.RecordBatch) -> list[Json]:
-    return [{name: _json(value) for name, value in row.items() if value not in (None, [])} for row in table.to_pylist()]
+    return [
+        {name: _json(value) for name, value in row.items() if value not in (None, [])}
+        for row in table.to_pylist()
+    ]
 
 
 def _json(value: object) -> Json:

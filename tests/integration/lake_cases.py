@@ -43,7 +43,9 @@ def small_table(name: str) -> Table:
     )
 
 
-RAW, FIRST, SECOND, LAST = (small_table(name) for name in ("raw/t", "normalised/a", "normalised/b", "ops/last"))
+RAW, FIRST, SECOND, LAST = (
+    small_table(name) for name in ("raw/t", "normalised/a", "normalised/b", "ops/last")
+)
 LAND = Stage("land-t", (RAW,), RAW)
 NORMALISE = Stage("normalise-t", (FIRST, SECOND, LAST), LAST)
 LAND_ID = f"land:t:{TOPIC_ID}:0"
@@ -176,7 +178,9 @@ def faulty_store(location: LakeLocation) -> Iterator[FaultyStore]:
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
             length = {name.lower(): value for name, value in headers}.get("content-length")
-            self.send_header("Content-Length", length if self.command == "HEAD" and length else str(len(content)))
+            self.send_header(
+                "Content-Length", length if self.command == "HEAD" and length else str(len(content))
+            )
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)

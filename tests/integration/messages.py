@@ -5,7 +5,9 @@ from __future__ import annotations
 FACILITY = "DEMO-CLINIC"
 
 
-def adt(number: int, *, event: str = "A01", family: str = "测试", sent: str = "20260301080000", control: str = "") -> bytes:
+def adt(
+    number: int, *, event: str = "A01", family: str = "测试", sent: str = "20260301080000", control: str = ""
+) -> bytes:
     """An admission of synthetic patient ``number``."""
     return "\r".join(
         (
@@ -19,7 +21,9 @@ def adt(number: int, *, event: str = "A01", family: str = "测试", sent: str = 
     ).encode()
 
 
-def oru(number: int, *, results: int = 5, value: str = "", sent: str = "20260302093000", control: str = "") -> bytes:
+def oru(
+    number: int, *, results: int = 5, value: str = "", sent: str = "20260302093000", control: str = ""
+) -> bytes:
     """A laboratory report of synthetic patient ``number`` with some results."""
     lines = [
         f"MSH|^~\\&|LIS|{FACILITY}|LAKE|CITY|{sent}||ORU^R01^ORU_R01|{control or f'R{number:06d}'}|P|2.5.1|||||CHN|UNICODE UTF-8",

@@ -19,9 +19,11 @@ from jobs.run_stages import IN_PROCESS, Context, Limits
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.sorted_runs import IndexLocation
 from pipelines.hl7v2.modality import HL7V2
-from schemas.hl7v2.header import read_header
+from schemas.errors import MessageError
+from schemas.hl7v2.header import Header, read_header
 from schemas.source import NO_SOURCES, Source, Sources
 from schemas.table import Table
+from schemas.tables.ops import LEDGER
 
 RECEIVED = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 WHERE_FROM = ("batch_number", "decided_at")
@@ -43,7 +45,9 @@ class Setting:
         send(self.context.connection, [self.record(message, source) for message in messages])
 
     def record(self, message: bytes, source: str = "test") -> Record:
-        return record_for(message, header_or_none(message), Source(source), RECEIVED, topic=self.context.topic)
+        return record_for(
+            message, header_or_none(message), Source(source), RECEIVED, topic=self.context.topic
+        )
 
     def rows(self, table: Table, *, but: Sequence[str] = WHERE_FROM) -> list[tuple[object, ...]]:
         """All rows of a table, sorted, without the columns that say how a row was made."""
@@ -52,15 +56,9 @@ class Setting:
     def dispositions(self) -> dict[str, int]:
         """Messages by disposition."""
         found: dict[str, int] = {}
-        for row in self.lake.dataset(ledger()).to_table(columns=["disposition"]).column(0).to_pylist():
+        for row in self.lake.dataset(LEDGER).to_table(columns=["disposition"]).column(0).to_pylist():
             found[row] = found.get(row, 0) + 1
         return found
-
-
-def ledger() -> Table:
-    from schemas.tables.ops import LEDGER
-
-    return LEDGER
 
 
 def make_setting(
@@ -89,9 +87,7 @@ def make_setting(
     return Setting(context)
 
 
-def header_or_none(message: bytes) -> object:
-    from schemas.errors import MessageError
-
+def header_or_none(message: bytes) -> Header | None:
     try:
         return read_header(message)
     except MessageError:

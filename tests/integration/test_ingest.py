@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from conftest import KafkaServer
 
+from connectors.routing import record_for, store_large
 from jobs.ingest_once import ingest_once
 from jobs.run_stages import Limits, land_lag, normalise_lag, prepare
 from jobs.verify_lake import verify_lake
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.objects import open_store
 from pipelines.hl7v2.modality import HL7V2
-from schemas.tables import OBSERVATION, RAW_HL7V2, TABLES
-from schemas.tables.ops import LEDGER
-from tests.integration.messages import adt, mixed, oru
-from tests.integration.setting import RECEIVED, Setting, make_setting, send
-from connectors.routing import record_for, store_large
 from schemas.hl7v2.header import read_header
 from schemas.source import Source
+from schemas.tables import OBSERVATION, RAW_HL7V2, TABLES
+from schemas.tables.ops import LEDGER
+from tests.conftest import KafkaServer
+from tests.integration.messages import adt, mixed, oru
+from tests.integration.setting import RECEIVED, Setting, make_setting, send
 
 STAGES = ("land", "normalise")
 WORKERS = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -124,7 +124,14 @@ def test_a_message_too_large_for_kafka_is_read_from_its_object(setting: Setting,
     for message in (large, lost):
         stored = store_large(message, store.put_if_absent)
         records.append(
-            record_for(message, read_header(message), Source("test"), RECEIVED, stored=stored, topic=setting.context.topic)
+            record_for(
+                message,
+                read_header(message),
+                Source("test"),
+                RECEIVED,
+                stored=stored,
+                topic=setting.context.topic,
+            )
         )
     store.delete(stored.path)
     send(kafka.connection, records)
@@ -143,7 +150,11 @@ def test_records_by_other_hands_are_kept(setting: Setting, kafka: KafkaServer) -
     producer.produce(setting.context.topic, adt(1))
     producer.produce(setting.context.topic, None, b"key")
     producer.produce(setting.context.topic, b"")
-    producer.produce(setting.context.topic, b"\x00\xff\xfe" * 50, headers=[("received-at", b"yesterday"), ("source", b"\xff")])
+    producer.produce(
+        setting.context.topic,
+        b"\x00\xff\xfe" * 50,
+        headers=[("received-at", b"yesterday"), ("source", b"\xff")],
+    )
     assert producer.flush(30) == 0
     ingest_once([setting.context], STAGES)
     assert setting.dispositions() == {"accepted": 1, "quarantined": 3}

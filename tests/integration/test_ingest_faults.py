@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
-from conftest import ROOT, KafkaServer, RunPhl, S3Server, phl_command
 
 import jobs.run_stages
 import pipelines.land
@@ -25,6 +23,7 @@ from pipelines.hl7v2.modality import HL7V2
 from schemas.errors import IngestError, LakeError, TransportError
 from schemas.tables import RAW_HL7V2
 from schemas.tables.ops import LEDGER
+from tests.conftest import ROOT, KafkaServer, RunPhl, S3Server, phl_command
 from tests.integration.messages import adt, mixed
 from tests.integration.setting import Setting, make_setting, send
 
@@ -83,14 +82,20 @@ def test_kill_9_at_every_step(
         assert killed.rows(table) == untouched.rows(table), table.name
 
 
-def test_kill_9_of_running_workers(kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path) -> None:
+def test_kill_9_of_running_workers(
+    kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path
+) -> None:
     """``phl ingest --every`` under load: its workers and itself are killed at moments that nobody chose."""
     import psutil
 
-    setting = make_setting(kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"])
+    setting = make_setting(
+        kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"]
+    )
     sent = 0
     for _ in range(2):
-        process = subprocess.Popen(phl_command("ingest", "--every", "0.1s"), cwd=ROOT, env=phl_env, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            phl_command("ingest", "--every", "0.1s"), cwd=ROOT, env=phl_env, stderr=subprocess.PIPE
+        )
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             setting.send(mixed(30, first=sent))
@@ -109,7 +114,9 @@ def test_kill_9_of_running_workers(kafka: KafkaServer, phl_env: dict[str, str], 
     assert sum(setting.dispositions().values()) == sent
 
 
-def failing_once(monkeypatch: pytest.MonkeyPatch, module: object, name: str, before: Callable[[], None], nth: int = 1) -> None:
+def failing_once(
+    monkeypatch: pytest.MonkeyPatch, module: object, name: str, before: Callable[[], None], nth: int = 1
+) -> None:
     """Do something just before the nth call of a function."""
     original = getattr(module, name)
     calls = 0
@@ -135,7 +142,13 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, module: object, name: str, bef
     ],
 )
 def test_a_store_that_goes_away_in_a_commit(
-    setting: Setting, kafka: KafkaServer, s3: S3Server, monkeypatch: pytest.MonkeyPatch, module: object, name: str, nth: int
+    setting: Setting,
+    kafka: KafkaServer,
+    s3: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+    module: object,
+    name: str,
+    nth: int,
 ) -> None:
     setting.send(mixed(30))
     jobs.run_stages.prepare(setting.context)
@@ -178,9 +191,16 @@ def delete_records(kafka: KafkaServer, topic: str, upto: dict[int, int]) -> None
 
 
 def test_retention_that_passed_is_an_error_with_the_range(
-    kafka: KafkaServer, setting: Setting, run_phl: RunPhl, phl_env: dict[str, str], tmp_path: Path, lake_location: LakeLocation
+    kafka: KafkaServer,
+    setting: Setting,
+    run_phl: RunPhl,
+    phl_env: dict[str, str],
+    tmp_path: Path,
+    lake_location: LakeLocation,
 ) -> None:
-    setting = make_setting(kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"])
+    setting = make_setting(
+        kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"]
+    )
     records = [setting.record(adt(1)) for _ in range(10)]  # one key, so one partition
     send(kafka.connection, records[:4])
     ingest_once([setting.context], STAGES)
@@ -268,7 +288,9 @@ def test_two_at_once_do_no_harm(setting: Setting, kafka: KafkaServer, tmp_path: 
         thread.join(300)
     for _ in range(6):
         ingest_once([setting.context], STAGES)
-    assert set(stopped) <= {"LAKE-TABLE-AHEAD", "CLAIM-TAKEN-OVER", "COMMIT-REFUSED", "CLAIM-CONTENDED"}, stopped
+    assert set(stopped) <= {"LAKE-TABLE-AHEAD", "CLAIM-TAKEN-OVER", "COMMIT-REFUSED", "CLAIM-CONTENDED"}, (
+        stopped
+    )
     assert sum(setting.dispositions().values()) == 200
     assert_clean(setting, kafka)
 
@@ -300,5 +322,3 @@ def test_a_raw_table_that_was_set_back_is_noticed(setting: Setting) -> None:
     handle.restore(1)
     with pytest.raises(LakeError, match="LAKE-PLACE"):
         ingest_once([setting.context], STAGES)
-
-

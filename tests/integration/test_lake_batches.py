@@ -54,7 +54,9 @@ def commit(lake: Lake, claim: Claim, table: Table) -> CommitOutcome:
 
 
 def everywhere(lake: Lake, expected: list[int]) -> None:
-    assert {table.name: offsets(lake, table) for table in TABLES} == dict.fromkeys([t.name for t in TABLES], expected)
+    assert {table.name: offsets(lake, table) for table in TABLES} == dict.fromkeys(
+        [t.name for t in TABLES], expected
+    )
 
 
 def test_a_claim_travels(lake: Lake) -> None:
@@ -124,7 +126,9 @@ def test_of_many_that_claim_one_decides(lake: Lake) -> None:
     assert len({(claim.end[LAND_ID], claim.made_at) for claim in claims}) == 1
     end = claims[0].end[LAND_ID]
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda c: commit_table(lake, c, RAW, [file_of(lake, RAW, 0, end)]).state, claims))
+        outcomes = list(
+            pool.map(lambda c: commit_table(lake, c, RAW, [file_of(lake, RAW, 0, end)]).state, claims)
+        )
     assert sorted(state.value for state in outcomes) == ["already done"] * 7 + ["committed"]
     assert offsets(lake, RAW) == list(range(end))
 
@@ -199,7 +203,9 @@ def test_a_process_given_up_for_dead_cannot_commit_behind_the_fence(
     everywhere(lake, [*range(5)])
 
 
-def test_an_adopter_that_is_quicker_leaves_nothing_to_commit(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adopter_that_is_quicker_leaves_nothing_to_commit(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     claim = claim_normalise(lake, 5)
     interrupt_before_commit(monkeypatch, lambda: commit(lake, claim_normalise(lake, 5), FIRST))
     assert commit(lake, claim, FIRST).state is CommitState.ALREADY_DONE
@@ -207,7 +213,9 @@ def test_an_adopter_that_is_quicker_leaves_nothing_to_commit(lake: Lake, monkeyp
 
 
 @pytest.mark.parametrize("fences", range(3))
-def test_a_take_over_that_broke_off_is_completed(lake: Lake, monkeypatch: pytest.MonkeyPatch, fences: int) -> None:
+def test_a_take_over_that_broke_off_is_completed(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, fences: int
+) -> None:
     older = claim_normalise(lake, 5, "older")
     for table in (FIRST, SECOND):
         commit(lake, older, table)
@@ -265,7 +273,11 @@ def test_a_table_that_replaces_another_is_refused(lake: Lake, when: str) -> None
     for info in list(lake.store.list(f"{SECOND.name}/")):
         lake.store.delete(info.path)
     lake.create_missing((SECOND,))
-    step = (lambda: commit(lake, claim, SECOND)) if when == "while committing" else (lambda: claim_normalise(lake, 9))
+    step = (
+        (lambda: commit(lake, claim, SECOND))
+        if when == "while committing"
+        else (lambda: claim_normalise(lake, 9))
+    )
     with pytest.raises(LakeError) as refused:
         step()
     assert refused.value.code == "LAKE-TABLE-REPLACED"
@@ -331,7 +343,9 @@ def test_a_refusal_by_anothers_commit_is_not_taken_for_ones_own(
         commit_table(lake, theirs, RAW, [file_of(lake, RAW, 100, 5)])
 
     interrupt_before_commit(monkeypatch, other_commits)
-    assert commit_table(lake, claim, RAW, [file_of(lake, RAW, 0, 5)]) == CommitOutcome(CommitState.COMMITTED, 2)
+    assert commit_table(lake, claim, RAW, [file_of(lake, RAW, 0, 5)]) == CommitOutcome(
+        CommitState.COMMITTED, 2
+    )
     assert offsets(lake, RAW) == [*range(5), *range(100, 105)]
 
 

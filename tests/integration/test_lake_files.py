@@ -75,7 +75,9 @@ def test_columns_are_read_without_the_payload_beside_them(
     """Pass 1 reads ids only; the bytes of the messages must stay in the store."""
     lake = Lake(lake_location)
     lake.create_missing((RAW,))
-    heavy = rows(0, 64).set_column(4, "payload", pa.array([os.urandom(100_000) for _ in range(64)], pa.binary()))
+    heavy = rows(0, 64).set_column(
+        4, "payload", pa.array([os.urandom(100_000) for _ in range(64)], pa.binary())
+    )
     file = write_file(lake, RAW, heavy, MARCH)
     fetched: list[int] = []
     span = S3Store._get_span
@@ -88,7 +90,10 @@ def test_columns_are_read_without_the_payload_beside_them(
     monkeypatch.setattr(S3Store, "_get_span", counting)
     assert read_file(lake, RAW, file.path, ["offset", "codes"]).column("offset").to_pylist() == [*range(64)]
     assert sum(fetched) < file.size / 10
-    assert read_file(lake, RAW, file.path, ["payload"]).column(0).to_pylist() == heavy.column("payload").to_pylist()
+    assert (
+        read_file(lake, RAW, file.path, ["payload"]).column(0).to_pylist()
+        == heavy.column("payload").to_pylist()
+    )
 
 
 def test_a_file_older_than_a_column_has_nulls_there(lake: Lake) -> None:
@@ -115,7 +120,13 @@ def test_rows_that_are_not_the_tables_are_refused(lake: Lake) -> None:
     good = rows(0, 3)
     null = good.set_column(0, "topic_id", pa.nulls(3, pa.string()))
     text = good.set_column(2, "offset", pa.array(["SECRET"] * 3))
-    for bad in (good.drop_columns(["offset"]), good.append_column("x", null.column(0)), null, text, good.slice(0, 0)):
+    for bad in (
+        good.drop_columns(["offset"]),
+        good.append_column("x", null.column(0)),
+        null,
+        text,
+        good.slice(0, 0),
+    ):
         with pytest.raises(LakeError) as refused:
             write_file(lake, RAW, bad, MARCH)
         assert refused.value.code == "LAKE-COLUMNS"
@@ -130,7 +141,10 @@ def test_statistics_prune_and_never_lie(lake: Lake) -> None:
         pa.nulls(5, INSTANT),
         pa.array([NOON + timedelta(microseconds=n) for n in range(5)], INSTANT),
     ]
-    files = [write_file(lake, RAW, rows(n * 5, 5).set_column(3, "received_at", t), MARCH) for n, t in enumerate(times)]
+    files = [
+        write_file(lake, RAW, rows(n * 5, 5).set_column(3, "received_at", t), MARCH)
+        for n, t in enumerate(times)
+    ]
     stats = [json.loads(file.stats) for file in files]
     assert stats[0]["maxValues"]["received_at"] == "9999-12-31T23:59:59.999999Z"
     assert stats[1]["nullCount"]["received_at"] == 5
@@ -142,13 +156,16 @@ def test_statistics_prune_and_never_lie(lake: Lake) -> None:
     view = lake.dataset(RAW)
     with duckdb.connect() as connection:
         connection.register("t", view)
-        found = connection.execute("SELECT \"offset\" FROM t WHERE received_at > '2026-03-05 12:00:00.000003+00'")
+        found = connection.execute(
+            "SELECT \"offset\" FROM t WHERE received_at > '2026-03-05 12:00:00.000003+00'"
+        )
         assert sorted(row[0] for row in found.fetchall()) == [0, 14]
     assert view.to_table(filter=pc.field("offset") == 7).num_rows == 1
 
 
 @pytest.mark.parametrize(
-    ("before", "text"), [("", "short"), ("x" * 63, "y"), ("中" * 100, "文"), ("\U0010ffff" * 70, "z")],
+    ("before", "text"),
+    [("", "short"), ("x" * 63, "y"), ("𠮷" * 100, "文"), ("\U0010ffff" * 70, "z")],
     ids=["short", "at the limit", "long", "at the end of Unicode"],
 )
 def test_long_texts_are_found_by_their_bounds(lake: Lake, before: str, text: str) -> None:

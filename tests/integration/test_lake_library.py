@@ -111,7 +111,9 @@ def test_a_stale_rewrite_is_not_rebased_over_a_compaction(lake: Lake) -> None:
         merged = file_of(lake, RAW, 0, 10)
         names = [path[path.index("month=") :] for path in handle.file_uris()]
         former = [NewFile(RAW.name, name, _size(lake, name), MARCH, 5, "") for name in names]
-        commit_change(lake, RAW, lambda _: Change([merged], former, {}, {"kind": "compact"}, data_change=False))
+        commit_change(
+            lake, RAW, lambda _: Change([merged], former, {}, {"kind": "compact"}, data_change=False)
+        )
         return merged
 
     compact()

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from conftest import KafkaServer, RunPhl
 
 from connectors.kafka.ranges import OffsetRange, read_range
 from connectors.kafka.topics import describe_topic
 from lake_layout.location import LakeLocation
 from lake_layout.objects import open_store
+from tests.conftest import KafkaServer, RunPhl
 
 SENTINEL = "Sentinelperson"
 A = f"MSH|^~\\&|LAB|H|||20260301||ADT^A01|1|P|2.5.1\rPID|1||77^^^H||{SENTINEL}\r".encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import ssl
 import subprocess
@@ -14,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from conftest import KafkaServer, phl_command
 
 from connectors.kafka.deliver import Deliverer
 from connectors.kafka.ranges import OffsetRange, read_range
@@ -27,6 +27,7 @@ from connectors.records import Record
 from connectors.routing import StoredObject, store_large
 from schemas.errors import TransportError
 from schemas.source import Source
+from tests.conftest import KafkaServer, phl_command
 from tests.integration.messages import FACILITY, adt
 
 pytestmark = pytest.mark.usefixtures("kafka")
@@ -79,13 +80,13 @@ async def listening(
         await deliverer.close()
 
 
-def values(kafka: KafkaServer, topic: str) -> list[bytes | None]:
+def values(kafka: KafkaServer, topic: str) -> list[bytes]:
     """All values of a topic."""
     state = describe_topic(kafka.connection, topic)
-    found: list[bytes | None] = []
+    found: list[bytes] = []
     for partition, (low, high) in state.partitions.items():
         for records in read_range(kafka.connection, OffsetRange(topic, state.topic_id, partition, low, high)):
-            found += records.values
+            found += [value or b"" for value in records.values]
     return found
 
 
@@ -191,9 +192,12 @@ def test_what_could_not_be_stored_is_ae_and_unforeseen_errors_too(kafka: KafkaSe
 
     async def work() -> None:
         for error in (TransportError("KAFKA-NOT-STORED", "away"), ZeroDivisionError("SENTINEL")):
-            async with listening(
-                kafka, lambda service, e=error: replace(service, deliver=refusing(e))
-            ) as running:  # type: ignore[misc]
+            deliver = refusing(error)
+
+            def change(service: Service, deliver: Callable[[Record], Awaitable[None]] = deliver) -> Service:
+                return replace(service, deliver=deliver)
+
+            async with listening(kafka, change) as running:
                 reply = await running.ask(adt(1))
                 assert reply.code == "AE"
                 assert reply.reason in ("KAFKA-NOT-STORED", "MLLP-INTERNAL")
@@ -267,9 +271,8 @@ def test_sources_are_told_apart(kafka: KafkaServer) -> None:
             found = {}
             for partition, (low, high) in state.partitions.items():
                 offsets = OffsetRange(running.topic, state.topic_id, partition, low, high)
-                for records in await asyncio.to_thread(
-                    lambda o=offsets: list(read_range(kafka.connection, o))
-                ):  # type: ignore[misc]
+                read = functools.partial(read_range, kafka.connection, offsets)
+                for records in await asyncio.to_thread(lambda: list(read())):  # noqa: B023 - used at once
                     for value, headers in zip(records.values, records.headers, strict=True):
                         found[value] = headers["source"]
             assert sorted(found.values()) == [b"mllp", b"ward"]

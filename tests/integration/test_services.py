@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import KafkaServer, RunPhl, clean_environment, phl_command
 from prometheus_client import CollectorRegistry, Counter
 
 from connectors.kafka.ranges import describe_topic
@@ -27,6 +26,7 @@ from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from schemas.errors import ConfigError
 from schemas.tables import TABLES
+from tests.conftest import KafkaServer, RunPhl, clean_environment, phl_command
 
 Embedded = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 from confluent_kafka import Producer
-from conftest import KafkaServer
-from small_lake import MODALITY, SmallLake, small_lake
 
 from connectors.kafka.topics import describe_topic, ensure_topic
 from jobs.lake_views import lake_views
@@ -14,6 +12,8 @@ from jobs.verify_lake import verify_lake
 from lake_layout.location import LakeLocation
 from lake_layout.objects import open_store
 from schemas.tables import OBSERVATION, RAW_HL7V2
+from tests.conftest import KafkaServer
+from tests.small_lake import MODALITY, SmallLake, small_lake
 
 
 def test_a_lake_on_s3_is_verified_and_queried(lake_location: LakeLocation) -> None:

@@ -37,11 +37,28 @@ SEEDS = [
     "MSH|^~\\&|SCH|F||C|2026||SIU^S12|C3|T|2.5.1\nSCH|1\n\nPID|1||P1\nMSH|^~\\&|X\n",
     "\ufeff\r\nmsh$*%!@$A$B$C$D$2026-03$$ADT*A01$C4$P$2.4\rPID$1$$P*1$$N@x*a!T!b\rPV1$1$O",
     "MSH|^",
-    "MSH|^~\\&#|||||||ADT\rEVN|A01\rPID|||\rOBX|1|NM|a||" + "9" * 400 + "\rOBX|1|NM|a||1\rOBX|1|DT|a||99999999",
+    "MSH|^~\\&#|||||||ADT\rEVN|A01\rPID|||\rOBX|1|NM|a||"
+    + "9" * 400
+    + "\rOBX|1|NM|a||1\rOBX|1|DT|a||99999999",
     "MSH|^~\\&||||||||||||||||UNICODE UTF-16\rPID",
 ]
 CODECS = ("utf-8", "gb18030", "big5", "iso8859-1", "utf-16")
-PIECES = [b"|", b"^", b"~", b"\\", b"&", b"\r", b"\n", b" ", b"\0", b"\xff", b"\x81|", b"\xef\xbb\xbf", b'""', b"MSH"]
+PIECES = [
+    b"|",
+    b"^",
+    b"~",
+    b"\\",
+    b"&",
+    b"\r",
+    b"\n",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"\x81|",
+    b"\xef\xbb\xbf",
+    b'""',
+    b"MSH",
+]
 
 
 def _encoded(text: str, codec: str) -> bytes:
@@ -84,7 +101,11 @@ def raw_rows(batch: Batch) -> pa.Table:
 def by_message(parsed: Parsed) -> dict[int, object]:
     """All that was said of each message, without its row number."""
     said: dict[int, list[object]] = defaultdict(list)
-    for name, table in (("messages", parsed.messages), ("unreadable", parsed.unreadable), *sorted(parsed.tables.items())):
+    for name, table in (
+        ("messages", parsed.messages),
+        ("unreadable", parsed.unreadable),
+        *sorted(parsed.tables.items()),
+    ):
         for row in table.to_pylist():
             said[row.pop("row")].append((name, repr(row)))
     return dict(said)

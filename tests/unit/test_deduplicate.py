@@ -20,7 +20,9 @@ class Known:
     def lookup(self, bucket: str, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert bucket == "202603"
         known = np.array([int(k) in self.contents for k in key], bool)
-        same = np.array([int(v) in self.contents.get(int(k), ()) for k, v in zip(key, value, strict=True)], bool)
+        same = np.array(
+            [int(v) in self.contents.get(int(k), ()) for k, v in zip(key, value, strict=True)], bool
+        )
         return known, same
 
     def add(self, key: int, value: int) -> None:
@@ -55,7 +57,9 @@ def reference(messages: list[tuple[int, int, int, int]], index: Known) -> list[s
 MESSAGE = st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(-3, 3), st.integers(-2, 2))
 
 
-@given(st.lists(MESSAGE, max_size=40), st.lists(st.tuples(st.integers(-3, 3), st.integers(-2, 2)), max_size=8))
+@given(
+    st.lists(MESSAGE, max_size=40), st.lists(st.tuples(st.integers(-3, 3), st.integers(-2, 2)), max_size=8)
+)
 def test_a_batch_is_judged_as_one_message_after_the_other(
     messages: list[tuple[int, int, int, int]], before: list[tuple[int, int]]
 ) -> None:

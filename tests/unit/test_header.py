@@ -27,7 +27,12 @@ def test_an_ideograph_whose_second_byte_is_a_delimiter_splits_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("message", "code"),
-    [(b"", "HL7-NO-MSH"), (b"PID|1", "HL7-NO-MSH"), (b"MSHx^~\\&", "HL7-DELIMITERS"), (b"MSH|^^\\&|", "HL7-DELIMITERS")],
+    [
+        (b"", "HL7-NO-MSH"),
+        (b"PID|1", "HL7-NO-MSH"),
+        (b"MSHx^~\\&", "HL7-DELIMITERS"),
+        (b"MSH|^^\\&|", "HL7-DELIMITERS"),
+    ],
 )
 def test_what_cannot_be_a_message_has_a_code(message: bytes, code: str) -> None:
     with pytest.raises(MessageError) as caught:

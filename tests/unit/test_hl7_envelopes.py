@@ -144,4 +144,12 @@ def test_what_cannot_be_read_says_why(message: bytes, problem: str) -> None:
 def test_an_empty_batch_has_the_columns() -> None:
     batch = HL7V2.envelopes([], [])
     assert batch.num_rows == 0
-    assert batch.schema.names == ["control_id", "message_type", "processing_id", "sent_date", "id_hash", "content_hash", "problem"]
+    assert batch.schema.names == [
+        "control_id",
+        "message_type",
+        "processing_id",
+        "sent_date",
+        "id_hash",
+        "content_hash",
+        "problem",
+    ]

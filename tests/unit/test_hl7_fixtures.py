@@ -51,7 +51,13 @@ def parsed(messages: list[bytes]) -> Parsed:
 def messages_of(path: Path) -> list[bytes]:
     """The messages of a file that may be a batch: what stands between two MSH lines, without the batch's own lines."""
     found: list[list[bytes]] = []
-    for line in path.read_bytes().removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\r").replace(b"\n", b"\r").split(b"\r"):
+    for line in (
+        path.read_bytes()
+        .removeprefix(b"\xef\xbb\xbf")
+        .replace(b"\r\n", b"\r")
+        .replace(b"\n", b"\r")
+        .split(b"\r")
+    ):
         if line.startswith(b"MSH"):
             found.append([])
         if found and line.strip() and not line.startswith((b"BHS", b"BTS", b"FHS", b"FTS")):

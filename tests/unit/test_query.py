@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_lake import RECEIVED, SmallLake, small_lake
 
 from jobs.lake_views import lake_views
 from jobs.print_rows import plain, shown
 from lake_layout.location import LakeLocation
 from schemas.tables import LEDGER, OBSERVATION, RAW_HL7V2, SEGMENT, TABLES
+from tests.small_lake import RECEIVED, SmallLake, small_lake
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import lake_layout.sorted_runs as sorted_runs
+from lake_layout import sorted_runs
 from lake_layout.files import write_file
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
@@ -63,7 +63,9 @@ def lake(tmp_path: Path) -> Lake:
     return made
 
 
-def ask(lake: Lake, folder: Path, version: int, bucket: str, pairs: list[tuple[int, int]]) -> list[tuple[bool, bool]]:
+def ask(
+    lake: Lake, folder: Path, version: int, bucket: str, pairs: list[tuple[int, int]]
+) -> list[tuple[bool, bool]]:
     index = open_runs(lake, IndexLocation(str(folder)), SOURCE, version)
     known, same = index.lookup(
         bucket, np.array([k for k, _ in pairs], np.int64), np.array([v for _, v in pairs], np.int64)
@@ -135,5 +137,3 @@ def test_merging_keeps_every_entry_in_order(
         sorted_runs._MERGE_ROWS = saved
     merged = [(int(k), int(v)) for keys, values in pieces for k, v in zip(keys, values, strict=True)]
     assert merged == sorted(first + second)
-
-

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from small_lake import (
+
+from jobs.verify_lake import verify_lake
+from lake_layout.location import LakeLocation
+from quality.differences import DIFFERENCES, Difference, Report
+from quality.reconcile import reconcile
+from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
+from tests.small_lake import (
     BATCH_SIZE,
     MODALITY,
     OBJECT_PATH,
@@ -21,12 +27,6 @@ from small_lake import (
     disposition,
     small_lake,
 )
-
-from jobs.verify_lake import verify_lake
-from lake_layout.location import LakeLocation
-from quality.differences import DIFFERENCES, Difference, Report
-from quality.reconcile import reconcile
-from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
 
 
 @pytest.fixture
