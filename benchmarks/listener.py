@@ -44,7 +44,7 @@ def child(
 
 def load(port: int, busy: int, idle: int, seconds: float) -> dict[str, float]:
     """Let senders loose, in a process of their own."""
-    arguments = [f"127.0.0.1:{port}", str(busy), str(idle), str(seconds), "2"]
+    arguments = [f"127.0.0.1:{port}", str(busy), str(idle), str(seconds), "3"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.senders", *arguments],
         stdout=subprocess.PIPE,
@@ -110,7 +110,8 @@ def main() -> None:
         kafka = start_kafka(folder / "kafka", folder / "kafka.log", preferred_port=None)
         try:
             env = {key: value for key, value in os.environ.items() if not key.startswith("PHL_")}
-            env |= {"PHL_KAFKA_BOOTSTRAP": kafka.bootstrap, "PHL_STATE_DIR": str(folder / "state")}
+            env |= {"PHL_LOG_LEVEL": "warning", "PHL_KAFKA_BOOTSTRAP": kafka.bootstrap}
+            env |= {"PHL_STATE_DIR": str(folder / "state")}
             listening = ("-m", "jobs.cli.main", "listen", "--port", "0", "--json")
             for busy, idle in LOADS:
                 with child(*listening, env=env) as (process, line):
