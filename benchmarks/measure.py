@@ -7,6 +7,7 @@ import platform
 import threading
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 import psutil
 from rich.console import Console
@@ -25,7 +26,7 @@ class PeakMemory:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

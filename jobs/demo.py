@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from jobs.city.compare import Difference, compare
 from jobs.city.institutions import INSTITUTIONS
@@ -140,7 +141,7 @@ class Listener:
         )
         self.port = 0
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> Self:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:

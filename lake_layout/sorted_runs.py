@@ -162,7 +162,7 @@ def open_runs(lake: Lake, location: IndexLocation, source: RunSource, version: i
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a", encoding="ascii") as file:
+    with (folder / "lock").open("a", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -280,7 +280,7 @@ def _merged(first: tuple[Int64s, Int64s], second: tuple[Int64s, Int64s]) -> Iter
 def _write_run(
     path: Path, rows: int, pieces: Sequence[tuple[Int64s, Int64s]] | Iterator[tuple[Int64s, Int64s]]
 ) -> None:
-    with open(path, "xb") as file:
+    with path.open("xb") as file:
         written = 0
         for keys, values in pieces:
             file.seek(8 * written)
@@ -328,8 +328,8 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         },
     }
     temporary = folder / f"manifest.{uuid.uuid4().hex}.tmp"
-    with open(temporary, "w", encoding="ascii") as file:
+    with temporary.open("w", encoding="ascii") as file:
         json.dump(tree, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, folder / "manifest.json")
+    temporary.replace(folder / "manifest.json")

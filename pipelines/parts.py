@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pyarrow as pa
@@ -104,4 +104,4 @@ def place_of(error: BaseException) -> str:
         trace = trace.tb_next
     if trace is None:
         return "unknown"
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

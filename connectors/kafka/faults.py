@@ -77,6 +77,7 @@ def wait_or_raise(connection: KafkaConnection, error: KafkaError, topic: str, de
 
 
 def denied(error: KafkaError, topic: str) -> ConfigError:
+    """After a failed question: a moment's pause, or the error it means."""
     return ConfigError(
         "KAFKA-DENIED", "Kafka does not let this user in; see credentials and access rules", topic=topic,
         kafka_error=error.name(),
@@ -84,6 +85,7 @@ def denied(error: KafkaError, topic: str) -> ConfigError:
 
 
 def replaced(topic: str, topic_id: str) -> LakeError:
+    """This user may not do that."""
     return LakeError(
         "KAFKA-TOPIC-REPLACED",
         "the topic was deleted or created anew while it was read; nothing of this batch was committed from it. "
@@ -94,6 +96,7 @@ def replaced(topic: str, topic_id: str) -> LakeError:
 
 
 def retention_passed(topic: str, partition: int, first: int, low: int) -> LakeError:
+    """The topic was deleted, or created anew, since it was planned."""
     return LakeError(
         "KAFKA-RETENTION-PASSED",
         "Kafka removed records before they were landed. Restore them, or accept their loss explicitly to go on at the "
@@ -106,9 +109,11 @@ def retention_passed(topic: str, partition: int, first: int, low: int) -> LakeEr
 
 
 def truncated(topic: str, partition: int, high: int, landed: int) -> LakeError:
+    """Records were removed before they were landed."""
     return LakeError(
         "KAFKA-LOG-TRUNCATED",
-        "Kafka's log ends below what was planned or landed: confirmed records were lost, or an older copy restored. Their "
+        "Kafka's log ends below what was planned or landed: confirmed records were lost, or an older copy"
+        " restored. Their "
         "offsets would be given out again, so delete the topic and create it anew; what was landed stays",
         topic=topic,
         partition=partition,

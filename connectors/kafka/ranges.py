@@ -11,6 +11,7 @@ and a topic that was deleted and created anew while it was read are errors that 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,7 +206,7 @@ def split_ranges(ranges: Iterable[OffsetRange], messages: int) -> list[OffsetRan
         cuts = [whole.start + size * cut // count for cut in range(count + 1)] if count else []
         pieces += [
             OffsetRange(whole.topic, whole.topic_id, whole.partition, start, end)
-            for start, end in zip(cuts, cuts[1:], strict=False)
+            for start, end in itertools.pairwise(cuts)
         ]
     return pieces
 
@@ -234,8 +235,8 @@ def read_range(
 
     Raises:
         TransportError: ``KAFKA-READ-STALLED``, ``KAFKA-UNREACHABLE``, ``KAFKA-READ-FAILED``.
-        LakeError: ``KAFKA-RETENTION-PASSED``, ``KAFKA-LOG-TRUNCATED``, ``KAFKA-TOPIC-REPLACED``, at the latest after the
-            last chunk.
+        LakeError: ``KAFKA-RETENTION-PASSED``, ``KAFKA-LOG-TRUNCATED``, ``KAFKA-TOPIC-REPLACED``, at the latest
+            after the last chunk.
         ConfigError: ``KAFKA-DENIED``.
     """
     if not len(offsets):
@@ -371,7 +372,7 @@ class _Reader:
         """No record for long: did the log change under us, or is Kafka away?"""
         return self._changed(None)
 
-    def _changed(self, error: KafkaError | None) -> IngestError:
+    def _changed(self, error: KafkaError | None) -> IngestError:  # noqa: PLR0911 - one answer a cause
         """What became of the topic that an offset can't be read any more."""
         try:
             state = describe_topic(self.connection, self.range.topic, min(self.patience, 10.0))

@@ -7,21 +7,25 @@ from prometheus_client import Counter, Gauge, Histogram
 RECEIVED = Counter("phl_mllp_received", "Frames that came in whole.", ["source"])
 RECEIVED_BYTES = Counter("phl_mllp_received_bytes", "Bytes that came in.")
 ACKNOWLEDGED = Counter("phl_mllp_acknowledged", "Acknowledgements by code (HL7 table 0008).", ["code"])
-REFUSED = Counter("phl_mllp_refused", "Messages that were refused or not stored, by reason.", ["reason"])
+REFUSED = Counter("phl_mllp_refused", "Messages refused or not stored, by reason.", ["reason"])
 FRAMING_FAULTS = Counter("phl_mllp_framing_faults", "Faults of framing.", ["fault"])
 CONNECTIONS = Gauge("phl_mllp_connections", "Connections that are open.")
 CONNECTIONS_REFUSED = Counter(
-    "phl_mllp_connections_refused", "Connections that were closed at once, by reason.", ["reason"]
+    "phl_mllp_connections_refused", "Connections closed at once, by reason.", ["reason"]
 )
 CONNECTIONS_CLOSED = Counter(
-    "phl_mllp_connections_closed", "Connections that the listener closed, by reason.", ["reason"]
+    "phl_mllp_connections_closed", "Connections that we closed, by reason.", ["reason"]
 )
-HELD_BYTES = Gauge("phl_mllp_held_bytes", "Bytes of messages that are not yet answered.")
-WAITING = Gauge(
-    "phl_mllp_connections_waiting", "Connections that are not read from until others are answered."
-)
+UNDER_WAY = Gauge("phl_mllp_under_way", "Whole messages that are not yet answered.")
+HELD_BYTES = Gauge("phl_mllp_held_bytes", "Bytes of messages, whole or begun, that are not yet answered.")
+WAITING = Gauge("phl_mllp_connections_waiting", "Connections not read from until memory is free.")
 SECONDS = Histogram(
     "phl_mllp_answer_seconds",
     "Seconds from a whole message to its acknowledgement.",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+DELIVERY_SECONDS = Histogram(
+    "phl_mllp_delivery_seconds",
+    "Seconds until Kafka confirmed a message.",
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )

@@ -113,7 +113,7 @@ class Listener:
         deadline = time.monotonic() + STOP_SECONDS
         for connection in list(self.connections):
             connection.stop()
-        while self.connections and time.monotonic() < deadline:
+        while self.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - an end with a deadline
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.abort()

@@ -96,16 +96,17 @@ def add_patient(draft: Draft, person: Person) -> None:
     """PID, and the row of the patient."""
     institution = draft.header.institution
     record = person.record_number(institution)
+    street, place = f"演示路{person.number % 99 + 1}号", f"贵阳{person.district}"
     at = draft.typed(
         f"PID|1||{record}^^^{institution.code}^MR~{person.identity}^^^CNID^NI||{person.family}^{person.given}"
-        f"||{person.born:%Y%m%d}|{person.gender}|||演示路{person.number % 99 + 1}号^^贵阳{person.district}^贵州^550000^CHN"
+        f"||{person.born:%Y%m%d}|{person.gender}|||{street}^^{place}^贵州^550000^CHN"
         f"||{person.phone}"
     )
     draft.row(
         PATIENT, at, patient_id=record, patient_authority=institution.code,
         identifiers=[f"{record}|{institution.code}|MR", f"{person.identity}|CNID|NI"],
         family_name=person.family, given_name=person.given, birth_date=person.born.isoformat(), gender=person.gender,
-        street=f"演示路{person.number % 99 + 1}号", city=f"贵阳{person.district}", country="CHN", phone=person.phone,
+        street=street, city=place, country="CHN", phone=person.phone,
     )  # fmt: skip
 
 
@@ -201,7 +202,8 @@ def report(
             OBSERVATION, at, **common, observation_code=one.code, observation_display=one.display,
             sub_id=str(number), value_type=one.kind, value_text=one.text, value_number=one.number,
             value_comparator=one.comparator, value_code=coded[0] if coded else None,
-            value_display=coded[1] if coded else None, unit_code=one.unit or None, reference_range=one.reference or None,
+            value_display=coded[1] if coded else None, unit_code=one.unit or None,
+            reference_range=one.reference or None,
             interpretation=[one.flag] if one.flag else [], status=one.status, report_status=status,
             effective_time=utc(taken),
         )  # fmt: skip

@@ -13,7 +13,7 @@ from jobs.city.messages import Draft, Header, Result, Stay, admission, other, re
 from jobs.city.people import Person, person
 from jobs.city.truth import Expected, Row, Truth
 
-BASE = datetime(2026, 3, 2, 7, 0, 0)
+BASE = datetime(2026, 3, 2, 7, 0, 0)  # noqa: DTZ001 - HL7 writes local times
 """When the city's first message is sent, in its own time."""
 
 
@@ -88,7 +88,7 @@ class City:
             self.truth.add(planned.expected, planned.rows)
             yield planned
 
-    def _next(self) -> Planned:
+    def _next(self) -> Planned:  # noqa: PLR0911 - one kind of message each
         self.clock += timedelta(seconds=self.rng.randrange(1, 20))
         chance = self.rng.random()
         if chance < 0.04 and self._resendable:

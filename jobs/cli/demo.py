@@ -49,7 +49,8 @@ def demo_command(
             )
         if not outcome.differences:
             typer.echo(
-                f"the tables are what the city knows: {outcome.rows} rows compared, no difference ({outcome.seconds:.0f} s)"
+                f"the tables are what the city knows: {outcome.rows} rows compared, no difference"
+                f" ({outcome.seconds:.0f} s)"
             )
         if keep:
             typer.echo(

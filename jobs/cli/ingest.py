@@ -57,7 +57,7 @@ def ingest_command(
         _once(settings, stages, accept_loss=accept_loss, as_json=as_json)
     else:
         port = metrics_port if metrics_port is not None else settings.ingest.metrics_port
-        _for_ever(settings, stages, seconds(str(every), "--every"), port, config)
+        _for_ever(stages, seconds(str(every), "--every"), port, config)
 
 
 def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: bool) -> None:
@@ -76,9 +76,7 @@ def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: 
         )
 
 
-def _for_ever(
-    settings: Settings, stages: list[str], every: float, port: int | None, config: Path | None
-) -> None:
+def _for_ever(stages: list[str], every: float, port: int | None, config: Path | None) -> None:
     from jobs.supervise import Worker, supervise, worker_command
 
     asked: list[int] = []

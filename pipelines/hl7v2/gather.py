@@ -47,10 +47,9 @@ def _copied(data: U8, ranges: Ranges) -> pa.Array:
     index = np.repeat(ranges.low - offsets[:-1], lengths)
     index += np.arange(total)
     kind, width = (pa.string(), np.int32) if total < 2**31 - 1 else (pa.large_string(), np.int64)
-    found = pa.Array.from_buffers(
+    return pa.Array.from_buffers(
         kind, len(lengths), [None, pa.py_buffer(offsets.astype(width)), pa.py_buffer(data[index])]
     )
-    return found
 
 
 def _resolved(split: Split, ranges: Ranges, message: I64, texts: pa.Array, places: I64) -> pa.Array:

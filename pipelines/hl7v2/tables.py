@@ -238,7 +238,8 @@ def _lines(rows: Rows, columns: Columns, link: I64) -> pa.Array:
 
 def _numbers(values: pa.Array) -> I64:
     """A number for each distinct text; -1 for null."""
-    return pc.fill_null(values.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
+    numbers: I64 = pc.fill_null(values.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
+    return numbers
 
 
 def _values(rows: Rows, columns: Columns) -> None:
@@ -248,8 +249,8 @@ def _values(rows: Rows, columns: Columns) -> None:
     number = pc.fill_null(kinds.indices, -1).to_numpy()
 
     def is_kind(kind: str) -> Bools:
-        chosen = np.array([name == kind for name in names] + [False], bool)
-        return chosen[number]
+        chosen: Bools = np.array([name == kind for name in names] + [False], bool)[number]
+        return chosen
 
     def component(position: int) -> pa.Array:
         return columns.text(Place("OBX", 5, position), "OBX").take(pa.array(rows.index))

@@ -26,6 +26,7 @@ NO_OFFSET = -(10**9)
 _WIDTH = 26
 _SECOND = 1_000_000
 _DAY = 86_400
+_BEGIN = datetime(1970, 1, 1)  # noqa: DTZ001 - local times, whatever the zone
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST_DAY = date(1000, 1, 1).toordinal() - _EPOCH_DAY
 _LAST_DAY = date(9998, 12, 31).toordinal() - _EPOCH_DAY
@@ -144,7 +145,7 @@ def zone_offsets(zone: str, local: I64) -> I64:
 
 
 def _offset(zone: ZoneInfo, local: int) -> int:
-    offset = (datetime(1970, 1, 1) + timedelta(seconds=local)).replace(tzinfo=zone).utcoffset()
+    offset = (_BEGIN + timedelta(seconds=local)).replace(tzinfo=zone).utcoffset()
     return int(offset.total_seconds()) if offset is not None else 0
 
 
@@ -214,7 +215,8 @@ def _days(year: I64, month: I64, day: I64) -> I64:
     era = shifted // 400
     of_era = shifted - era * 400
     of_year = (153 * (month + np.where(month > 2, -3, 9)) + 2) // 5 + day - 1
-    return era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    days: I64 = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
+    return days
 
 
 def _trimmed(data: U8, ranges: Ranges) -> tuple[I64, I64]:
@@ -228,7 +230,7 @@ def _trimmed(data: U8, ranges: Ranges) -> tuple[I64, I64]:
 
 def _is_null(data: U8, low: I64, size: I64) -> Bools:
     """Whether the value is ``""``: the sender deletes what was there (HL7 v2.5.1 §2.5.3)."""
-    result = size == 2
+    result: Bools = size == 2
     rows = np.flatnonzero(result)
     if rows.size:
         result[rows] = (data[low[rows]] == 0x22) & (data[low[rows] + 1] == 0x22)

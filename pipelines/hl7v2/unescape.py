@@ -40,7 +40,7 @@ def unescape(text: str, delimiters: Delimiters, codec: str) -> str:
     return "".join(result)
 
 
-def _meaning(sequence: str, delimiters: Delimiters, codec: str) -> str | None:
+def _meaning(sequence: str, delimiters: Delimiters, codec: str) -> str | None:  # noqa: PLR0911
     """What stands between two escape characters means; None where that is unknown."""
     if len(sequence) == 1:
         named = {

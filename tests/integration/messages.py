@@ -9,10 +9,10 @@ def adt(
     number: int, *, event: str = "A01", family: str = "测试", sent: str = "20260301080000", control: str = ""
 ) -> bytes:
     """An admission of synthetic patient ``number``."""
+    control_id = control or f"A{number:06d}"
     return "\r".join(
         (
-            f"MSH|^~\\&|HIS|{FACILITY}|LAKE|CITY|{sent}||ADT^{event}^ADT_{event}|{control or f'A{number:06d}'}|P|2.5.1"
-            "|||||CHN|UNICODE UTF-8",
+            f"MSH|^~\\&|HIS|{FACILITY}|LAKE|CITY|{sent}||ADT^{event}|{control_id}|P|2.5.1|||||CHN|UNICODE UTF-8",
             f"EVN|{event}|{sent}",
             f"PID|1||P{number:06d}^^^{FACILITY}^MR||{family}^{number:06d}||19800101|F",
             f"PV1|1|I|W{number % 7}^{number % 30}^1||||D1^医生||||||||||||V{number:06d}|||||||||||||||||||||||||{sent}",
@@ -25,8 +25,9 @@ def oru(
     number: int, *, results: int = 5, value: str = "", sent: str = "20260302093000", control: str = ""
 ) -> bytes:
     """A laboratory report of synthetic patient ``number`` with some results."""
+    control_id = control or f"R{number:06d}"
     lines = [
-        f"MSH|^~\\&|LIS|{FACILITY}|LAKE|CITY|{sent}||ORU^R01^ORU_R01|{control or f'R{number:06d}'}|P|2.5.1|||||CHN|UNICODE UTF-8",
+        f"MSH|^~\\&|LIS|{FACILITY}|LAKE|CITY|{sent}||ORU^R01|{control_id}|P|2.5.1|||||CHN|UNICODE UTF-8",
         f"PID|1||P{number:06d}^^^{FACILITY}^MR||测试^{number:06d}||19800101|F",
         f"ORC|RE|O{number:06d}|F{number:06d}",
         f"OBR|1|O{number:06d}|F{number:06d}|58410-2^CBC^LN|||{sent}|||||||||||||||{sent}|||F",

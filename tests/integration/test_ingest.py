@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -29,8 +28,8 @@ WORKERS = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--
 
 
 @pytest.fixture
-def setting(kafka: KafkaServer, lake_location: LakeLocation, tmp_path: Path) -> Iterator[Setting]:
-    yield make_setting(kafka.connection, lake_location, tmp_path)
+def setting(kafka: KafkaServer, lake_location: LakeLocation, tmp_path: Path) -> Setting:
+    return make_setting(kafka.connection, lake_location, tmp_path)
 
 
 def assert_clean(setting: Setting, kafka: KafkaServer) -> None:
@@ -187,7 +186,7 @@ def test_nothing_a_message_says_is_printed(
     setting.send([adt(5, family=marker)])
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever comes out, it must not carry the marker
         ingest_once([setting.context], STAGES)
-    print(repr(caught.value), str(caught.value), file=sys.stderr)
+    sys.stderr.write(f"{caught.value!r} {caught.value}")
     out, err = capfd.readouterr()
     assert "batch_done" in out + err
     assert marker not in out

@@ -59,9 +59,13 @@ def setting(kafka: KafkaServer, lake_location: LakeLocation, tmp_path: Path) -> 
 
 
 def test_kill_9_at_every_step(
-    kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, local_location: LakeLocation,
+    kafka: KafkaServer,
+    phl_env: dict[str, str],
+    run_phl: RunPhl,
+    lake_location: LakeLocation,
+    local_location: LakeLocation,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Each point on new messages; then the tables are those of a lake that nothing happened to."""
     prefix = phl_env["PHL_KAFKA_TOPIC_PREFIX"]
     killed = make_setting(kafka.connection, lake_location, tmp_path / "a", prefix=prefix)
