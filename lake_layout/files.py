@@ -84,14 +84,9 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     data = sink.getvalue()
     path = f"{folder_of(table, partition)}part-{uuid.uuid4()}.zstd.parquet"
     open_store(lake.location).put(f"{table.name}/{path}", data.to_pybytes())
-    return NewFile(
-        table.name,
-        path,
-        data.size,
-        partition,
-        rows.num_rows,
-        json.dumps(statistics(table, rows), ensure_ascii=False),
-    )
+    # not as ASCII: the library reads escaped characters beyond U+FFFF as others, and filters pass over the rows
+    stats = json.dumps(statistics(table, rows), ensure_ascii=False)
+    return NewFile(table.name, path, data.size, partition, rows.num_rows, stats)
 
 
 def _ordered(table: Table, rows: pa.Table) -> pa.Table:
