@@ -180,6 +180,7 @@ class Entries:
         ranges = part(self.split.components, ranges, component)
         if subcomponent:
             ranges = part(self.split.subcomponents, ranges, subcomponent)
+        ranges = Ranges(ranges.low, ranges.high, ranges.rows, count, ascending=False)
         return strings(self.split, ranges, self.message[self.owner])
 
     def lists(self, values: pa.Array, keep: pa.Array) -> pa.Array:

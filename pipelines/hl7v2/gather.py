@@ -21,16 +21,12 @@ def strings(split: Split, ranges: Ranges, message: I64, *, escaped: bool = True)
         escaped: whether escape sequences are resolved (HL7 v2.5.1 §2.7); a segment as sent keeps them.
     """
     texts = _copied(split.data, ranges)
-    if escaped and split.escapes.count:
+    if escaped and split.escapes.count and len(ranges.low):
         first = split.escapes.first_from(ranges.low)
         places = np.flatnonzero(split.escapes.get(first) < ranges.high)
         if places.size:
-            texts = _resolved(split, ranges, message, texts, places)
-    if ranges.complete:
-        return texts
-    index = np.zeros(ranges.length, np.int64)
-    index[ranges.rows] = np.arange(len(ranges.rows))
-    return texts.take(pa.array(index, mask=~ranges.present()))
+            return _resolved(split, message, texts, ranges.rows[places])
+    return texts
 
 
 def row_strings(rows: RowSet, number: int, component: int = 0, subcomponent: int = 0) -> pa.Array:
@@ -39,27 +35,40 @@ def row_strings(rows: RowSet, number: int, component: int = 0, subcomponent: int
 
 
 def _copied(data: U8, ranges: Ranges) -> pa.Array:
-    lengths = ranges.high - ranges.low
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    total = int(offsets[-1])
-    # Which byte of the batch each byte of the column is: the place's beginning and how far into it.
-    index = np.repeat(ranges.low - offsets[:-1], lengths)
-    index += np.arange(total)
-    kind, width = (pa.string(), np.int32) if total < 2**31 - 1 else (pa.large_string(), np.int64)
-    return pa.Array.from_buffers(
-        kind, len(lengths), [None, pa.py_buffer(offsets.astype(width)), pa.py_buffer(data[index])]
-    )
+    """The places' bytes: taken from a string array over the batch itself, in which every other value is a place."""
+    count = len(ranges.low)
+    if not count:
+        return pa.nulls(ranges.length, pa.string())
+    large = len(data) >= 2**31
+    low, high = ranges.low, ranges.high
+    order: I64 | None = None
+    if not ranges.ascending:
+        order = np.argsort(low)
+        low, high = low[order], high[order]
+    offsets = np.empty(2 * count, np.int64 if large else np.int32)
+    offsets[::2], offsets[1::2] = low, high
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    text = pa.Array.from_buffers(pa.large_string() if large else pa.string(), 2 * count - 1, buffers)
+    place = np.arange(0, 2 * count, 2)
+    if order is not None:
+        place[order] = place.copy()
+    if ranges.complete:
+        found = text.take(pa.array(place))
+    else:
+        index = np.zeros(ranges.length, np.int64)
+        index[ranges.rows] = place
+        found = text.take(pa.array(index, mask=~ranges.present()))
+    return found.cast(pa.string()) if large else found
 
 
-def _resolved(split: Split, ranges: Ranges, message: I64, texts: pa.Array, places: I64) -> pa.Array:
-    """The column with escape sequences resolved where there are any (few rows: one at a time)."""
+def _resolved(split: Split, message: I64, texts: pa.Array, rows: I64) -> pa.Array:
+    """The column with escape sequences resolved in some rows (they are few: one at a time)."""
     decoded = split.decoded
     resolved = []
-    for place, text in zip(places.tolist(), texts.take(pa.array(places)).to_pylist(), strict=True):
-        sender = int(message[ranges.rows[place]])
+    for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
+        sender = int(message[row])
         delimiters = decoded.delimiters.get(sender, USUAL_DELIMITERS)
         resolved.append(unescape(text, delimiters, decoded.codec_of(sender)))
     mask: Bools = np.zeros(len(texts), bool)
-    mask[places] = True
+    mask[rows] = True
     return pc.replace_with_mask(texts, pa.array(mask), pa.array(resolved, texts.type))

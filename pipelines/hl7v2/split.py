@@ -35,7 +35,10 @@ class Marks:
 
     @classmethod
     def of(cls, structure: U8, delimiter: str) -> Marks:
-        found = np.flatnonzero(structure == ord(delimiter))
+        return cls.at_positions(np.flatnonzero(structure == ord(delimiter)))
+
+    @classmethod
+    def at_positions(cls, found: I64) -> Marks:
         return cls(np.concatenate((found, np.full(2, _FAR))), len(found))
 
     def first_from(self, positions: I64) -> I64:
@@ -88,8 +91,12 @@ class Split:
 
     @cached_property
     def escapes(self) -> Marks:
-        """Escape characters, those of MSH-2 among them."""
-        return Marks.of(self.decoded.structure, "\\")
+        """Escape characters, but for those of MSH-2."""
+        marks = Marks.of(self.decoded.structure, "\\")
+        at = marks.at[: marks.count]
+        message = np.searchsorted(self.decoded.starts, at, side="right") - 1
+        # MSH-2 follows "MSH" and the separator, and is no longer than five characters
+        return Marks.at_positions(at[at - self.starts[self.first_of_message[message]] > 8])
 
 
 def split_batch(decoded: Decoded) -> Split:
@@ -165,12 +172,14 @@ class Ranges:
         high: where it ends; always beyond ``low``.
         rows: the row of the row set that each belongs to; ascending.
         length: number of rows of the row set.
+        ascending: whether the places are in the order of the text, as all are but repetitions of several fields.
     """
 
     low: I64
     high: I64
     rows: I64
     length: int
+    ascending: bool = True
 
     @property
     def complete(self) -> bool:
@@ -206,6 +215,7 @@ class RowSet:
     segments: I64
     shift: int = 0
     _cache: dict[tuple[int, int, int], Ranges] = field(default_factory=dict, compare=False, repr=False)
+    _components: dict[int, I64] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -274,19 +284,32 @@ class RowSet:
             if subcomponent:
                 result = part(self.split.subcomponents, self.place(number, component), subcomponent)
             elif component:
-                result = part(self.split.components, self.place(number), component)
+                result = part(self.split.components, self.place(number), component, self._first_component(number))
             else:
                 result = part(self.split.repetitions, self.whole(number), 1)
             self._cache[key] = result
         return self._cache[key]
 
+    def _first_component(self, number: int) -> I64:
+        """The first component separator at or after the beginning of each first repetition of a field."""
+        if number not in self._components:
+            self._components[number] = self.split.components.first_from(self.place(number).low)
+        return self._components[number]
 
-def part(marks: Marks, ranges: Ranges, number: int) -> Ranges:
-    """The nth part (from 1) of each range, parted by the marked delimiter; empty parts are left out."""
+
+def part(marks: Marks, ranges: Ranges, number: int, first: I64 | None = None) -> Ranges:
+    """The nth part (from 1) of each range, parted by the marked delimiter; empty parts are left out.
+
+    Args:
+        marks: the delimiter.
+        ranges: what is parted.
+        number: which part.
+        first: ``marks.first_from(ranges.low)``, where it is known.
+    """
     low, high, rows = ranges.low, ranges.high, ranges.rows
     if not marks.count or not low.size:
         return ranges if number == 1 else Ranges(_NOTHING, _NOTHING, _NOTHING, ranges.length)
-    index = marks.first_from(low)
+    index = marks.first_from(low) if first is None else first
     if number > 1:
         before = marks.get(index + (number - 2))
         keep = before < high
