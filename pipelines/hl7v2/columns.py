@@ -131,15 +131,7 @@ class Columns:
         """The first of several places that has a time; refused where any place before it has something else."""
         found = self.time(places[0], name)
         for place in places[1:]:
-            more = self.time(place, name)
-            found = Times(
-                np.where(found.valid, found.instant, more.instant),
-                found.valid | more.valid,
-                np.where(found.valid, found.precision, more.precision),
-                np.where(found.valid, found.day, more.day),
-                np.where(found.valid, found.offset, more.offset),
-                found.refused | (~found.valid & more.refused),
-            )
+            found = found.otherwise(self.time(place, name))
         return found
 
     def entries(self, name: str, numbers: Sequence[int]) -> Entries:
@@ -207,17 +199,6 @@ def taken(values: pa.Array, link: I64) -> pa.Array:
 
 def times_of(times: Times, link: I64) -> Times:
     """Times by link."""
-    there = link >= 0
     if not len(times.valid):
-        zero = np.zeros(len(link), np.int64)
-        never = np.zeros(len(link), bool)
-        return Times(zero, never, zero, zero, zero, never)
-    index = np.maximum(link, 0)
-    return Times(
-        times.instant[index],
-        times.valid[index] & there,
-        times.precision[index],
-        times.day[index],
-        times.offset[index],
-        times.refused[index] & there,
-    )
+        return Times.never(len(link))
+    return times.take(np.maximum(link, 0), link >= 0)

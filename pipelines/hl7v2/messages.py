@@ -13,7 +13,7 @@ from pipelines.hl7v2.columns import Columns, taken
 from pipelines.hl7v2.decode import I64
 from pipelines.hl7v2.findings import Noted
 from pipelines.hl7v2.split import Split
-from pipelines.hl7v2.times import NO_OFFSET, Clock, Times, read_times
+from pipelines.hl7v2.times import NO_OFFSET, Clock, LocalTimes, read_times
 from schemas.hl7v2.charsets import codec_of
 from schemas.hl7v2.families import FAMILIES, family_of
 from schemas.hl7v2.places import Place
@@ -43,7 +43,7 @@ class Messages:
     authority: pa.Array
     message_type: pa.Array
     family: I64
-    time: Times
+    time: LocalTimes
     received: I64
     noted: Noted
     columns: Columns
@@ -95,15 +95,15 @@ def read_messages(split: Split, sources: Sequence[Source], received: I64) -> Mes
     )
 
 
-def _within_years(whole: Times, first: I64, noted: Noted) -> Times:
+def _within_years(whole: LocalTimes, first: I64, noted: Noted) -> LocalTimes:
     day, valid = whole.day[first], whole.valid[first]
     inside = (day >= _FIRST_YEAR_DAY) & (day <= _LAST_YEAR_DAY)
     refused = whole.refused[first]
     noted.note("HL7-DTM-INVALID", refused)
     noted.note("HL7-EVENT-TIME-RANGE", valid & ~inside)
     noted.note("HL7-EVENT-TIME-MISSING", ~valid & ~refused)
-    return Times(
-        whole.instant[first], valid & inside, whole.precision[first], day, whole.offset[first], refused
+    return LocalTimes(
+        whole.instant[first], valid & inside, whole.precision[first], refused, day, whole.offset[first]
     )
 
 

@@ -95,8 +95,8 @@ class Split:
         marks = Marks.of(self.decoded.structure, "\\")
         at = marks.at[: marks.count]
         message = np.searchsorted(self.decoded.starts, at, side="right") - 1
-        # MSH-2 follows "MSH" and the separator, and is no longer than five characters
-        return Marks.at_positions(at[at - self.starts[self.first_of_message[message]] > 8])
+        after = self.fields.get(self.first_field[self.first_of_message] + 1)
+        return Marks.at_positions(at[at > after[message]])
 
 
 def split_batch(decoded: Decoded) -> Split:

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from pipelines.hl7v2.columns import Columns, taken
 from pipelines.hl7v2.decode import I64, Bools
 from pipelines.hl7v2.findings import Noted
-from pipelines.hl7v2.gather import strings
+from pipelines.hl7v2.gather import row_strings, strings
 from pipelines.hl7v2.messages import Messages
-from pipelines.hl7v2.split import Ranges, part_count
-from pipelines.hl7v2.times import Times
+from pipelines.hl7v2.split import Ranges, RowSet, part_count
+from pipelines.hl7v2.times import read_times
 from schemas.hl7v2.families import FAMILIES
 from schemas.hl7v2.places import MAPPINGS, VALUE_TYPES, Place
 from schemas.table import INSTANT, Table
@@ -31,6 +31,7 @@ from schemas.tables.clinical import (
 )
 
 TYPED = (PATIENT, ENCOUNTER, SERVICE_REQUEST, DIAGNOSTIC_REPORT, OBSERVATION)
+_BIRTH = MAPPINGS[PATIENT.name].places["birth_date"][0]
 _ONE_DAY = 86_400_000_000
 _NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
 _PATIENT_FIELDS = (3, 2, 4, 19)
@@ -54,6 +55,10 @@ class Rows:
     index: I64
     columns: dict[str, pa.Array] = field(default_factory=dict)
     noted: Noted = field(default_factory=Noted)
+
+    def pick(self, values: pa.Array) -> pa.Array:
+        """Of a column of the segment's row set the rows of the table."""
+        return values if len(values) == len(self.index) else values.take(pa.array(self.index))
 
 
 def read_tables(messages: Messages) -> dict[str, pa.Table]:
@@ -88,10 +93,10 @@ def _typed(rows: Rows, messages: Messages, subject: _Subject) -> pa.Table:
         if types[name] == INSTANT:
             times = columns.first_time(places, rows.name)
             rows.noted.note("HL7-DTM-INVALID", times.refused[rows.index])
-            rows.columns[name] = times.instants().take(pa.array(rows.index))
-            rows.columns[f"{name}_precision"] = times.precisions().take(pa.array(rows.index))
+            rows.columns[name] = rows.pick(times.instants())
+            rows.columns[f"{name}_precision"] = rows.pick(times.precisions())
         elif types[name] == pa.string():
-            rows.columns[name] = columns.first_text(places, rows.name).take(pa.array(rows.index))
+            rows.columns[name] = rows.pick(columns.first_text(places, rows.name))
     _SPECIAL[rows.table.name](rows, messages, subject)
     return _finished(rows, messages, columns.rows(rows.name).segments[rows.index], mapping.version)
 
@@ -179,12 +184,13 @@ class _Subject:
 def _patient(rows: Rows, _messages: Messages, subject: _Subject) -> None:
     subject.add(rows)
     columns = subject.columns
-    rows.columns["identifiers"] = subject.identifiers.take(pa.array(rows.index))
+    rows.columns["identifiers"] = rows.pick(subject.identifiers)
     missing = pc.is_null(rows.columns["patient_id"]).to_numpy(zero_copy_only=False)
     rows.noted.note("HL7-PATIENT-ID-MISSING", missing)
-    birth = columns.first_time(MAPPINGS[PATIENT.name].places["birth_date"], "PID")
+    pid = columns.rows("PID")
+    birth = read_times(columns.split.data, pid.place(_BIRTH.field, 1), pid.message, None)
     rows.noted.note("HL7-DTM-INVALID", birth.refused[rows.index])
-    rows.columns["birth_date"] = birth.dates().take(pa.array(rows.index))
+    rows.columns["birth_date"] = rows.pick(birth.dates())
 
 
 def _encounter(rows: Rows, _messages: Messages, subject: _Subject) -> None:
@@ -213,7 +219,7 @@ def _observation(rows: Rows, messages: Messages, subject: _Subject) -> None:
     rows.columns["line"] = _lines(rows, columns, link)
     entries = columns.entries("OBX", (8,))
     flags = entries.text(1)
-    rows.columns["interpretation"] = entries.lists(flags, pc.is_valid(flags)).take(pa.array(rows.index))
+    rows.columns["interpretation"] = rows.pick(entries.lists(flags, pc.is_valid(flags)))
     _values(rows, columns)
 
 
@@ -247,47 +253,63 @@ def _values(rows: Rows, columns: Columns) -> None:
     kinds = rows.columns["value_type"].dictionary_encode()
     names = [VALUE_TYPES.get((name or "").strip().upper(), "") for name in kinds.dictionary.to_pylist()]
     number = pc.fill_null(kinds.indices, -1).to_numpy()
+    count = len(rows.index)
+    segments = columns.rows("OBX").segments[rows.index]
 
-    def is_kind(kind: str) -> Bools:
-        chosen: Bools = np.array([name == kind for name in names] + [False], bool)[number]
-        return chosen
+    def of_kind(kind: str) -> tuple[I64, RowSet]:
+        """Which rows of the table are of a kind, and their segments."""
+        chosen = np.array([name == kind for name in names] + [False], bool)
+        found = np.flatnonzero(chosen[number])
+        return found, RowSet(columns.split, segments[found])
 
-    def component(position: int) -> pa.Array:
-        return columns.text(Place("OBX", 5, position), "OBX").take(pa.array(rows.index))
+    def component(those: RowSet, position: int) -> pa.Array:
+        return row_strings(those, 5, position)
 
-    plain, structured, coded, time = (is_kind(kind) for kind in ("number", "structured", "coded", "time"))
-    text = rows.columns["value_text"]
-    low = pc.if_else(pa.array(structured), component(2), pc.if_else(pa.array(plain), text, None))
-    value, wrong = _as_numbers(low)
-    range_of = pc.is_valid(component(4)).to_numpy(zero_copy_only=False)
-    rows.columns["value_number"] = pc.if_else(pa.array(structured & range_of), None, value)
-    rows.noted.note("HL7-NM-INVALID", wrong)
-    rows.columns["value_comparator"] = pc.if_else(pa.array(structured), component(1), None)
+    plain, _ = of_kind("number")
+    structured, those = of_kind("structured")
+    range_or_ratio = pc.is_valid(component(those, 4))
+    texts = [rows.columns["value_text"].take(pa.array(plain)), component(those, 2)]
+    values, wrong = _as_numbers(pa.concat_arrays(texts))
+    values = pc.if_else(pa.concat_arrays([pa.nulls(len(plain), pa.bool_()).fill_null(False), range_or_ratio]), None, values)
+    numeric = np.concatenate([plain, structured])
+    rows.columns["value_number"] = _spread(values, numeric, count)
+    rows.noted.note("HL7-NM-INVALID", numeric[wrong])
+    rows.columns["value_comparator"] = _spread(component(those, 1), structured, count)
+    coded, those = of_kind("coded")
     for position, name in ((1, "code"), (2, "display"), (3, "system")):
-        rows.columns[f"value_{name}"] = pc.if_else(pa.array(coded), component(position), None)
-    times = columns.time(Place("OBX", 5), "OBX")
-    wanted = np.zeros(len(times.valid), bool)
-    wanted[rows.index[time]] = True
-    shown = Times(
-        times.instant, times.valid & wanted, times.precision, times.day, times.offset, times.refused & wanted
-    )
-    rows.noted.note("HL7-DTM-INVALID", shown.refused[rows.index])
-    rows.columns["value_time"] = shown.instants().take(pa.array(rows.index))
-    rows.columns["value_time_precision"] = shown.precisions().take(pa.array(rows.index))
+        rows.columns[f"value_{name}"] = _spread(component(those, position), coded, count)
+    timed, those = of_kind("time")
+    times = read_times(columns.split.data, those.place(5, 1), those.message, columns.clock)
+    rows.noted.note("HL7-DTM-INVALID", timed[times.refused])
+    rows.columns["value_time"] = _spread(times.instants(), timed, count)
+    rows.columns["value_time_precision"] = _spread(times.precisions(), timed, count)
     whole = columns.rows("OBX").whole(5)
     repetitions = np.zeros(whole.length, np.int32)
     repetitions[whole.rows] = part_count(columns.split.repetitions, whole)
     rows.columns["value_repetitions"] = pa.array(repetitions[rows.index])
 
 
+def _spread(values: pa.Array, rows: I64, count: int) -> pa.Array:
+    """A column with values in some rows and null in the others."""
+    if not len(rows):
+        return pa.nulls(count, values.type)
+    index = np.zeros(count, np.int64)
+    index[rows] = np.arange(len(rows))
+    absent = np.ones(count, bool)
+    absent[rows] = False
+    return values.take(pa.array(index, mask=absent))
+
+
 def _as_numbers(texts: pa.Array) -> tuple[pa.Array, Bools]:
-    """Numbers of HL7 (NM, HL7 v2.5.1 §2.A.47), and which of the texts there are none."""
+    """Numbers of HL7 (NM, HL7 v2.5.1 §2.A.47), and which of the texts there are none (or too great a one)."""
     texts = pc.utf8_trim_whitespace(texts)
     fits = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
-    bare = pc.replace_substring_regex(pc.if_else(fits, texts, None), r"^\+", "")
+    bare = pc.utf8_ltrim(pc.if_else(fits, texts, None), "+")
     numbers = bare.cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(numbers), False)
     said = pc.fill_null(pc.and_(pc.not_equal(texts, ""), pc.not_equal(texts, '""')), False)
-    return numbers, pc.and_(said, pc.invert(fits)).to_numpy(zero_copy_only=False)
+    wrong = pc.and_(said, pc.invert(finite)).to_numpy(zero_copy_only=False)
+    return pc.if_else(finite, numbers, None), wrong
 
 
 _SPECIAL: dict[str, Callable[[Rows, Messages, _Subject], None]] = {

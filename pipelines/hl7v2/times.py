@@ -20,6 +20,7 @@ from pipelines.hl7v2.split import Ranges
 from schemas.table import INSTANT
 
 PRECISIONS = ("year", "month", "day", "hour", "minute", "second", "fraction")
+I8 = np.ndarray[tuple[int], np.dtype[np.int8]]
 NO_OFFSET = -(10**9)
 """Stands for "no zone of its own" among offsets in seconds."""
 
@@ -30,6 +31,8 @@ _BEGIN = datetime(1970, 1, 1)  # noqa: DTZ001 - local times, whatever the zone
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _FIRST_DAY = date(1000, 1, 1).toordinal() - _EPOCH_DAY
 _LAST_DAY = date(9998, 12, 31).toordinal() - _EPOCH_DAY
+_MANY_DAYS = 40_000
+_PRECISION_NAMES = pa.array(PRECISIONS)
 _DAYS_IN_MONTH = np.array([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
@@ -56,33 +59,68 @@ class Times:
         instant: microseconds since 1970 UTC; 0 where not valid.
         valid: whether the row has a time that can be read.
         precision: index into ``PRECISIONS``.
-        day: local date as days since 1970.
-        offset: seconds east of UTC as the value itself says; ``NO_OFFSET`` where it does not.
         refused: whether the row has something there that is not a time.
     """
 
     instant: I64
     valid: Bools
-    precision: I64
-    day: I64
-    offset: I64
+    precision: I8
     refused: Bools
 
     def instants(self) -> pa.Array:
         return pa.array(self.instant, mask=~self.valid).cast(INSTANT)
 
     def precisions(self) -> pa.Array:
-        return pa.array(PRECISIONS).take(pa.array(self.precision, mask=~self.valid))
+        return _PRECISION_NAMES.take(pa.array(self.precision, mask=~self.valid))
 
-    def dates(self, wanted: Bools | None = None) -> pa.Array:
+    def take(self, index: I64, there: Bools | None = None) -> Times:
+        """The times of some rows.
+
+        Args:
+            index: which.
+            there: False where there is none after all.
+        """
+        valid, refused = self.valid[index], self.refused[index]
+        if there is not None:
+            valid &= there
+            refused &= there
+        return Times(self.instant[index], valid, self.precision[index], refused)
+
+    def otherwise(self, more: Times) -> Times:
+        """These, and where there is none the others."""
+        return Times(
+            np.where(self.valid, self.instant, more.instant),
+            self.valid | more.valid,
+            np.where(self.valid, self.precision, more.precision),
+            self.refused | (~self.valid & more.refused),
+        )
+
+    @classmethod
+    def never(cls, length: int) -> Times:
+        """No time in any row."""
+        none = np.zeros(length, bool)
+        return cls(np.zeros(length, np.int64), none, np.zeros(length, np.int8), none)
+
+
+@dataclass(frozen=True)
+class LocalTimes(Times):
+    """Times with what their texts say of the place they were told at.
+
+    Attributes:
+        day: local date as days since 1970.
+        offset: seconds east of UTC as the value itself says; ``NO_OFFSET`` where it does not.
+    """
+
+    day: I64
+    offset: I64
+
+    def dates(self) -> pa.Array:
         """Local dates, where the value says the day."""
         known = self.valid & (self.precision >= PRECISIONS.index("day"))
-        if wanted is not None:
-            known &= wanted
         return pa.array(self.day.astype(np.int32), mask=~known).cast(pa.date32())
 
 
-def read_times(data: U8, ranges: Ranges, message: I64, clock: Clock | None) -> Times:
+def read_times(data: U8, ranges: Ranges, message: I64, clock: Clock | None) -> LocalTimes:
     """Read the times of many rows.
 
     Args:
@@ -91,41 +129,39 @@ def read_times(data: U8, ranges: Ranges, message: I64, clock: Clock | None) -> T
         message: message of each row of the row set.
         clock: None to leave a missing zone UTC (for MSH-7 itself before its zone is known, and for dates).
     """
-    length = ranges.length
     low, size = _trimmed(data, ranges)
     present = (size > 0) & ~_is_null(data, low, size)
     parsed = _parse(data, low, size)
     seconds = parsed.day * _DAY + parsed.second
-    offset = parsed.offset.copy()
+    offset = parsed.offset
     if clock is not None:
         sender = message[ranges.rows]
-        own = offset != NO_OFFSET
-        offset = np.where(own, offset, clock.offset[sender])
+        offset = np.where(offset != NO_OFFSET, offset, clock.offset[sender])
         for index, zone in enumerate(clock.zones):
-            rows = np.flatnonzero((offset == NO_OFFSET) & (clock.zone[sender] == index) & parsed.valid)
+            wanted = (offset == NO_OFFSET) & parsed.valid
+            if len(clock.zones) > 1:
+                wanted &= clock.zone[sender] == index
+            rows = np.flatnonzero(wanted)
             if rows.size:
                 offset[rows] = zone_offsets(zone, seconds[rows])
-    offset = np.where(offset == NO_OFFSET, 0, offset)
-    instant = (seconds - offset) * _SECOND + parsed.micro
     valid = parsed.valid & present
-
-    def spread(values: I64, fill: int = 0) -> I64:
-        whole = np.full(length, fill, np.int64)
-        whole[ranges.rows] = values
-        return whole
-
-    flags = np.zeros(length, bool)
-    flags[ranges.rows] = valid
-    refused = np.zeros(length, bool)
-    refused[ranges.rows] = present & ~parsed.valid
-    return Times(
-        np.where(flags, spread(instant), 0),
-        flags,
-        spread(parsed.precision),
-        spread(parsed.day),
-        spread(parsed.offset, NO_OFFSET),
-        refused,
+    instant = (seconds - np.where(offset == NO_OFFSET, 0, offset)) * _SECOND + parsed.micro
+    instant[~valid] = 0
+    refused = present & ~parsed.valid
+    if ranges.complete:
+        return LocalTimes(instant, valid, parsed.precision, refused, parsed.day, parsed.offset)
+    found = LocalTimes(
+        np.zeros(ranges.length, np.int64),
+        np.zeros(ranges.length, bool),
+        np.zeros(ranges.length, np.int8),
+        np.zeros(ranges.length, bool),
+        np.zeros(ranges.length, np.int64),
+        np.full(ranges.length, NO_OFFSET, np.int64),
     )
+    rows = ranges.rows
+    found.instant[rows], found.valid[rows], found.precision[rows] = instant, valid, parsed.precision
+    found.refused[rows], found.day[rows], found.offset[rows] = refused, parsed.day, parsed.offset
+    return found
 
 
 def zone_offsets(zone: str, local: I64) -> I64:
@@ -134,13 +170,21 @@ def zone_offsets(zone: str, local: I64) -> I64:
     Asked once for each day; a day in which the clocks change is asked for each of its times.
     """
     info = ZoneInfo(zone)
-    days, place = np.unique(local // _DAY, return_inverse=True)
-    begins = [_offset(info, day * _DAY) for day in days.tolist()]
-    ends = [_offset(info, day * _DAY + _DAY - 1) for day in days.tolist()]
+    day = local // _DAY
+    first = int(day.min())
+    if int(day.max()) - first < _MANY_DAYS:
+        place = day - first
+        days = np.flatnonzero(np.bincount(place)) + first
+        place = np.searchsorted(days, day)
+    else:
+        days, place = np.unique(day, return_inverse=True)
+    begins = [_offset(info, one * _DAY) for one in days.tolist()]
+    ends = [_offset(info, one * _DAY + _DAY - 1) for one in days.tolist()]
     result = np.array(begins, np.int64)[place]
-    changing = np.flatnonzero(np.array([a != b for a, b in zip(begins, ends, strict=True)])[place])
-    for row in changing.tolist():
-        result[row] = _offset(info, int(local[row]))
+    different = np.array([a != b for a, b in zip(begins, ends, strict=True)])
+    if different.any():
+        for row in np.flatnonzero(different[place]).tolist():
+            result[row] = _offset(info, int(local[row]))
     return result
 
 
@@ -152,7 +196,7 @@ def _offset(zone: ZoneInfo, local: int) -> int:
 @dataclass(frozen=True)
 class _Parsed:
     valid: Bools
-    precision: I64
+    precision: I8
     day: I64
     second: I64
     micro: I64
@@ -161,52 +205,68 @@ class _Parsed:
 
 def _parse(data: U8, low: I64, size: I64) -> _Parsed:
     count = len(low)
-    if not count:
-        empty = np.zeros(0, np.int64)
-        return _Parsed(np.zeros(0, bool), empty, empty, empty, empty, empty)
-    columns = np.arange(_WIDTH)
-    text = data[np.minimum(low[:, None] + columns, len(data) - 1)].astype(np.int64)
-    text[columns >= size[:, None]] = 0
-    digit = (text >= 48) & (text <= 57)
-    number = text - 48
-    leading = np.cumprod(digit[:, :15], axis=1).sum(axis=1)
-    rows = np.arange(count)
+    width = min(int(size.max()), _WIDTH) if count else 0
+    # one array a character, its place in the value counted from 0; what lies beyond the value's end is no digit
+    text = np.zeros((_WIDTH, count), np.uint8)
+    for place in range(width):
+        text[place] = data[np.minimum(low + place, len(data) - 1)]
+        text[place][size <= place] = 0
+    number = text - np.uint8(48)
+    digit = number <= 9
+    leading = _run(digit[:15])
 
     def two(place: int, absent: int) -> I64:
-        there = leading >= place + 2
-        return np.where(there, number[:, place] * 10 + number[:, place + 1], absent)
+        pair = number[place].astype(np.int64) * 10 + number[place + 1]
+        return np.where(leading >= place + 2, pair, absent)
 
-    year = number[:, 0] * 1000 + number[:, 1] * 100 + number[:, 2] * 10 + number[:, 3]
+    year = two(0, 0) * 100 + two(2, 0)
     month, day, hour, minute, second = two(4, 1), two(6, 1), two(8, 0), two(10, 0), two(12, 0)
-    fraction_digits = np.cumprod(digit[:, 15:21], axis=1).sum(axis=1)
-    fraction = (leading == 14) & (text[:, 14] == ord(".")) & (fraction_digits > 0)
+    after = leading.astype(np.int64)
+    precision = np.clip(leading // 2 - 2, 0, 5).astype(np.int8)
     micro = np.zeros(count, np.int64)
-    for place in range(6):
-        micro += np.where(fraction & (fraction_digits > place), number[:, 15 + place] * 10 ** (5 - place), 0)
-    after = np.where(fraction, 15 + fraction_digits, leading)
-    bare = size == after
-    sign = text[rows, np.minimum(after, _WIDTH - 1)]
-    zoned = ((sign == ord("+")) | (sign == ord("-"))) & (size == after + 5) & (after + 5 <= _WIDTH)
-    zone = np.zeros((count, 4), np.int64)
-    for place in range(4):
-        at = np.minimum(after + 1 + place, _WIDTH - 1)
-        zoned &= digit[rows, at]
-        zone[:, place] = number[rows, at]
-    east = (zone[:, 0] * 10 + zone[:, 1]) * 3600 + (zone[:, 2] * 10 + zone[:, 3]) * 60
-    zoned &= (east <= 14 * 3600) & (zone[:, 2] < 6)
-    offset = np.where(zoned, np.where(sign == ord("-"), -east, east), NO_OFFSET)
+    rows = np.flatnonzero((leading == 14) & (text[14] == ord(".")) & digit[15])
+    if rows.size:
+        digits = _run(digit[15:21, rows])
+        after[rows] = 15 + digits
+        precision[rows] = PRECISIONS.index("fraction")
+        for place in range(6):
+            micro[rows] += np.where(digits > place, number[15 + place, rows].astype(np.int64), 0) * 10 ** (5 - place)
+    complete = size == after
+    offset = np.full(count, NO_OFFSET, np.int64)
+    rows = np.flatnonzero((size == after + 5) & (size <= _WIDTH))
+    if rows.size:
+        at = after[rows]
+        sign = text[at, rows]
+        zone = [number[at + place, rows].astype(np.int64) for place in range(1, 5)]
+        zoned = ((sign == ord("+")) | (sign == ord("-"))) & (np.max(zone, axis=0) <= 9)
+        east = (zone[0] * 10 + zone[1]) * 3600 + (zone[2] * 10 + zone[3]) * 60
+        zoned &= (east <= 14 * 3600) & (zone[2] < 6)
+        rows, east, sign = rows[zoned], east[zoned], sign[zoned]
+        offset[rows] = np.where(sign == ord("-"), -east, east)
+        complete[rows] = True
 
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     in_month = _DAYS_IN_MONTH[np.clip(month, 0, 12)] - ((month == 2) & ~leap)
     valid = (
-        (leading >= 4) & (leading <= 14) & (leading % 2 == 0) & (bare | zoned)
+        (leading >= 4) & (leading <= 14) & (leading % 2 == 0) & complete
         & (month >= 1) & (month <= 12) & (day >= 1) & (day <= in_month)
         & (hour < 24) & (minute < 60) & (second < 60)
     )  # fmt: skip
     days = _days(year, month, day)
     valid &= (days >= _FIRST_DAY) & (days <= _LAST_DAY)
-    precision = np.where(fraction, 6, np.clip(leading // 2 - 2, 0, 5))
     return _Parsed(valid, precision, days, hour * 3600 + minute * 60 + second, micro, offset)
+
+
+def _run(digit: Bools) -> I8:
+    """How many digits each value begins with."""
+    run = np.zeros(digit.shape[1], np.int8)
+    going = np.ones(digit.shape[1], bool)
+    for place in digit:
+        going &= place
+        if not going.any():
+            break
+        run += going
+    return run
 
 
 def _days(year: I64, month: I64, day: I64) -> I64:
