@@ -7,6 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 RECEIVED = Counter("phl_mllp_received", "Frames that came in whole.", ["source"])
 RECEIVED_BYTES = Counter("phl_mllp_received_bytes", "Bytes that came in.")
 ACKNOWLEDGED = Counter("phl_mllp_acknowledged", "Acknowledgements by code (HL7 table 0008).", ["code"])
+ANSWERS_UNSENT = Counter("phl_mllp_answers_unsent", "Answers whose connection was gone.")
 REFUSED = Counter("phl_mllp_refused", "Messages refused or not stored, by reason.", ["reason"])
 FRAMING_FAULTS = Counter("phl_mllp_framing_faults", "Faults of framing.", ["fault"])
 CONNECTIONS = Gauge("phl_mllp_connections", "Connections that are open.")

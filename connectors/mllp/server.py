@@ -3,17 +3,21 @@
 Delivery: a message that was acknowledged with AA or CA is in Kafka, on all in-sync replicas. One that was answered
     AE, or not at all because the connection or this process ended, may be there too; its sender sends it again, and
     the lake takes a message only once.
-Ordering: the messages of a connection are handed to Kafka and answered in the order they came.
+Ordering: the messages of a connection are answered in the order they came, and handed to Kafka in that order but for
+    those that go to an object first or are tried again (nothing that the tables say depends on it).
+Memory: ``memory_limit``, one message of the largest size, and 64 KiB for each connection; Kafka's client holds what is
+    under way (part of the limit) a second time. Beyond it sockets are not read from, and senders wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -23,9 +27,11 @@ from connectors.mllp.budget import Budget
 from connectors.mllp.frame import Fault, Frame, FrameReader, Noted, Refused, framed
 from connectors.mllp.metrics import (
     ACKNOWLEDGED,
+    ANSWERS_UNSENT,
     CONNECTIONS,
     CONNECTIONS_CLOSED,
     CONNECTIONS_REFUSED,
+    DELIVERY_SECONDS,
     FRAMING_FAULTS,
     RECEIVED,
     RECEIVED_BYTES,
@@ -35,7 +41,7 @@ from connectors.mllp.metrics import (
 from connectors.mllp.sources import Candidates, Match
 from connectors.records import Record
 from connectors.routing import OBJECT_THRESHOLD, StoredObject, record_for
-from schemas.errors import IngestError, MessageError
+from schemas.errors import IngestError, MessageError, TransportError
 from schemas.hl7v2.header import Header, read_header
 from schemas.source import Source
 
@@ -49,6 +55,13 @@ CR_SECONDS = 0.3
 
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 30.0
+"""Patience with what is under way when the listener or a connection ends."""
+
+READ_BYTES = 64 * 1024
+REPORT_SECONDS = 60.0
+TOO_LARGE = "The message is larger than the limit of its source."
+TROUBLE_SECONDS = 10.0
+"""While messages cannot be stored, the log says so once in so long, not for each of them."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,67 @@ class Service:
     max_connections: int = 2_000
 
 
+@dataclass
+class Tally:
+    """Messages of a connection, or of all, by what became of them."""
+
+    received: int = 0
+    stored: int = 0
+    not_stored: int = 0
+    refused: int = 0
+    bytes: int = 0
+
+    def as_fields(self) -> dict[str, int]:
+        """For a log line."""
+        return {
+            "received": self.received, "stored": self.stored, "not_stored": self.not_stored,
+            "refused": self.refused, "bytes": self.bytes,
+        }  # fmt: skip
+
+
+@dataclass
+class Reports:
+    """What the log says of all connections: a line a minute, and troubles without a flood.
+
+    Attributes:
+        total: since the start.
+    """
+
+    total: Tally = field(default_factory=Tally)
+    _said_at: float = field(default_factory=time.monotonic)
+    _said: int = 0
+    _trouble_at: float | None = None
+    _troubles: int = 0
+
+    def trouble(self, event: str, peer: str, source: str, code: str) -> None:
+        """A message could not be stored."""
+        now = time.monotonic()
+        self._troubles += 1
+        if self._trouble_at is None or now - self._trouble_at > TROUBLE_SECONDS:
+            log.warning(event, peer=peer, source=source, code=code, times=self._troubles)
+            self._trouble_at, self._troubles = now, 0
+
+    def stored(self) -> None:
+        """One was stored."""
+        if self._trouble_at is not None:
+            self._trouble_at = None
+            log.info("messages_stored_again", not_stored=self.total.not_stored)
+
+    def tick(self, now: float, connections: int) -> None:
+        """Once a minute, where anything came in: how much, how fast."""
+        if now - self._said_at < REPORT_SECONDS:
+            return
+        if self.total.received > self._said:
+            rate = (self.total.received - self._said) / (now - self._said_at)
+            log.info(
+                "listener_counts",
+                connections=connections,
+                per_second=round(rate, 1),
+                **self.total.as_fields(),
+            )
+        self._said_at, self._said = now, self.total.received
+
+
 class Listener:
     """Listens on one or more ports until it is stopped.
 
@@ -89,9 +163,14 @@ class Listener:
         self.service = service
         self.budget = Budget(service.memory_limit)
         self.ids = ControlIds()
+        self.reports = Reports()
         self.connections: set[Connection] = set()
+        self.read_buffer = memoryview(
+            bytearray(READ_BYTES)
+        )  # bytes are copied out of it before the next read
         self._servers: list[asyncio.Server] = []
         self._watch: asyncio.Task[None] | None = None
+        self._all_gone = asyncio.Event()
 
     async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on a port (0 for any free one) and return it.
@@ -103,35 +182,47 @@ class Listener:
         server = await loop.create_server(lambda: Connection(self), host, port, ssl=tls, backlog=1024)
         self._servers.append(server)
         if self._watch is None:
-            self._watch = loop.create_task(self._close_idle())
+            self._watch = loop.create_task(self._watch_connections())
         return int(server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Take no more messages, answer those that are under way, then end."""
         for server in self._servers:
             server.close()
-        deadline = time.monotonic() + STOP_SECONDS
         for connection in list(self.connections):
             connection.stop()
-        while self.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - an end with a deadline
-            await asyncio.sleep(0.02)
+        if self.connections:
+            self._all_gone.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone.wait(), STOP_SECONDS)
         for connection in list(self.connections):
             connection.abort()
         if self._watch is not None:
             self._watch.cancel()
 
-    async def _close_idle(self) -> None:
+    def add(self, connection: Connection) -> None:
+        """A connection was opened."""
+        self.connections.add(connection)
+        CONNECTIONS.set(len(self.connections))
+
+    def discard(self, connection: Connection) -> None:
+        """A connection has ended, and all its messages are answered."""
+        self.connections.discard(connection)
+        CONNECTIONS.set(len(self.connections))
+        if not self.connections:
+            self._all_gone.set()
+
+    async def _watch_connections(self) -> None:
         while True:
             await asyncio.sleep(1.0)
             now = time.monotonic()
-            self.budget.tick()
+            self.budget.tick(now)
+            self.reports.tick(now, len(self.connections))
             for connection in list(self.connections):
-                if connection.is_idle(now):
-                    CONNECTIONS_CLOSED.labels("idle").inc()
-                    connection.close()
+                connection.tick(now)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One sender."""
 
     def __init__(self, listener: Listener) -> None:
@@ -142,16 +233,24 @@ class Connection(asyncio.Protocol):
         self.reader = FrameReader(0)
         self.answers: deque[asyncio.Task[Answer]] = deque()
         self.transport: asyncio.Transport | None = None
-        self.heard = time.monotonic()
+        self.tally = Tally()
         self.peer = ""
+        self.port = 0
+        self._opened = self._heard = time.monotonic()
         self._held = 0  # bytes in the reader that the budget counts
         self._paused = False
         self._stopping = False
+        self._ending_since: float | None = None  # cannot write, or waits for the last bytes to be taken
         self._expiry: asyncio.TimerHandle | None = None
         self._more = asyncio.Event()
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def heard(self) -> float:
+        """When something was last heard of the sender or said to it (monotonic seconds)."""
+        return self._heard
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -160,28 +259,39 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self.transport = transport
-        self.peer = str(transport.get_extra_info("peername", ("",))[0])
-        port = int(transport.get_extra_info("sockname", ("", 0))[1])
-        self.candidates = Candidates.of(self.service.matches, self.service.default, port, self.peer)
+        self.peer = str((transport.get_extra_info("peername") or ("",))[0])
+        self.port = int((transport.get_extra_info("sockname") or ("", 0))[1])
+        self.candidates = Candidates.of(self.service.matches, self.service.default, self.port, self.peer)
         self.reader = FrameReader(self.candidates.size_limit)
-        self.listener.connections.add(self)
-        CONNECTIONS.set(len(self.listener.connections))
+        self.listener.add(self)
         self._writer = asyncio.get_running_loop().create_task(self._write_answers())
+        self._writer.add_done_callback(self._written)
 
-    def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
-        RECEIVED_BYTES.inc(len(data))
-        self.reader.feed(data)
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """One buffer serves all connections: what was read is taken out of it before anything else runs."""
+        return self.listener.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.transport is None:
+            return
+        self._heard = time.monotonic()
+        RECEIVED_BYTES.inc(nbytes)
+        self.tally.bytes += nbytes
+        self.listener.reports.total.bytes += nbytes
+        self.reader.feed(self.listener.read_buffer[:nbytes])
         self._advance()
 
     def eof_received(self) -> bool:
+        if self.transport is None:
+            return False
         self.reader.finish()
         self._stopping = True
         self._advance()
         self._more.set()
-        return True  # the answers that are under way are still written
+        # the answers that are under way are still written, but TLS cannot be closed by halves
+        return self.transport.get_extra_info("sslcontext") is None
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended plays no part
         if self.transport is None:
             return
         self.transport = None
@@ -190,19 +300,38 @@ class Connection(asyncio.Protocol):
         self._advance()
         self._more.set()
         self._may_write.set()
+        if self._writer is None or self._writer.done():
+            self._gone()
+
+    def _gone(self) -> None:
+        """Neither transport nor writer is left; whoever is last says so."""
+        if self not in self.listener.connections:
+            return
+        if self._expiry is not None:
+            self._expiry.cancel()
+        held, self._held = self._held, 0
+        self.reader = FrameReader(0)
+        self.budget.release(held)
         self.budget.forget(self)
+        self.listener.discard(self)
+        level = log.info if self.tally.received else log.debug
+        seconds = round(time.monotonic() - self._opened, 1)
+        level("connection_closed", peer=self.peer, port=self.port, seconds=seconds, **self.tally.as_fields())
 
     def pause_writing(self) -> None:
         self._may_write.clear()
+        self._ending_since = time.monotonic()
 
     def resume_writing(self) -> None:
         self._may_write.set()
+        if self.transport is not None and not self.transport.is_closing():
+            self._ending_since = None
 
     def resume(self) -> None:
         """Read on: bytes were freed."""
         if self._paused and self.transport is not None:
             self._paused = False
-            self.heard = time.monotonic()
+            self._heard = time.monotonic()
             self.transport.resume_reading()
             self._advance()
 
@@ -244,113 +373,128 @@ class Connection(asyncio.Protocol):
         if isinstance(event, Noted):
             FRAMING_FAULTS.labels(event.fault.value).inc()
             return
+        self.budget.settled(self)
+        self.tally.received += 1
+        self.listener.reports.total.received += 1
         if isinstance(event, Refused):
             FRAMING_FAULTS.labels(event.fault.value).inc()
             work = self._refuse(event)
         else:
             self.budget.hold(len(event.data))
-            self.budget.begin(self)
+            self.budget.begin()
             work = self._store(event.data)
         self.answers.append(asyncio.get_running_loop().create_task(work))
         self._more.set()
 
     async def _refuse(self, refused: Refused) -> Answer:
-        code, sentence = {
-            Fault.TOO_LARGE: ("MLLP-TOO-LARGE", "The message is larger than the limit of its source."),
-        }.get(refused.fault, ("MLLP-CUT", "A new message began before this one ended."))
+        """The answer to a message that was not kept."""
         try:
             header = read_header(refused.start, self.candidates.charset)
         except MessageError:
             header = None
-        return self._answer(header, Outcome.REFUSED, code, sentence)
+        RECEIVED.labels(self._source(header).name).inc()
+        if refused.fault is Fault.TOO_LARGE:
+            return self._answer(header, Outcome.REFUSED, "MLLP-TOO-LARGE", TOO_LARGE)
+        return self._answer(header, Outcome.REFUSED, "MLLP-CUT", "A new message began before this one ended.")
+
+    def _source(self, header: Header | None) -> Source:
+        return self.candidates.source_of(header) if header is not None else self.candidates.without_header
 
     async def _store(self, data: bytes) -> Answer:
         """Everything between a whole message and its acknowledgement."""
         began = time.monotonic()
         header: Header | None = None
+        source = self.candidates.without_header
         try:
             try:
                 header = read_header(data, self.candidates.charset)
             except MessageError as problem:
-                return self._answer(
-                    None, Outcome.REFUSED, problem.code, "The message has no MSH segment to be read."
-                )
+                RECEIVED.labels(source.name).inc()
+                return self._answer(None, Outcome.REFUSED, problem.code, "No MSH segment can be read.")
             source = self.candidates.source_of(header)
             RECEIVED.labels(source.name).inc()
             if not header.control_id.strip():
                 return self._answer(header, Outcome.REFUSED, "HL7-CONTROL-ID-MISSING", "MSH-10 is empty.")
             if len(data) > source.size_limit:
-                return self._answer(
-                    header,
-                    Outcome.REFUSED,
-                    "MLLP-TOO-LARGE",
-                    "The message is larger than the limit of its source.",
-                )
+                return self._answer(header, Outcome.REFUSED, "MLLP-TOO-LARGE", TOO_LARGE)
             await self._until_stored(data, header, source, datetime.now(UTC))
             return self._answer(header, Outcome.STORED)
         except IngestError as error:
-            log.warning("message_not_stored", peer=self.peer, code=error.code)
-            return self._answer(
-                header, Outcome.NOT_STORED, error.code, "The message could not be stored; send it again."
-            )
+            self.listener.reports.trouble("messages_not_stored", self.peer, source.name, error.code)
+            return self._answer(header, Outcome.NOT_STORED, error.code, "Not stored; send it again.")
         except Exception as error:  # noqa: BLE001 - a sender must never be left without an answer
-            log.error("message_failed", peer=self.peer, kind=type(error).__name__)
-            return self._answer(
-                header, Outcome.NOT_STORED, "MLLP-INTERNAL", "The message could not be stored."
-            )
+            log.error("message_failed", peer=self.peer, source=source.name, kind=type(error).__name__)
+            return self._answer(header, Outcome.NOT_STORED, "MLLP-INTERNAL", "Not stored; send it again.")
         finally:
             SECONDS.observe(time.monotonic() - began)
             self.budget.release(len(data))
             self.budget.end()
 
     async def _until_stored(self, data: bytes, header: Header, source: Source, received: datetime) -> None:
+        stored: StoredObject | None = None
         while True:
             try:
-                stored: StoredObject | None = None
-                if len(data) > self.service.threshold:
+                if len(data) > self.service.threshold and stored is None:
                     stored = await asyncio.to_thread(self.service.store, data)
                 record = record_for(data, header, source, received, stored=stored, topic=self.service.topic)
+                handed_over = time.monotonic()
                 await self.service.deliver(record)
-            except IngestError as error:
+            except TransportError as error:
+                # waiting helps only against what passes: other errors are answered at once
                 if not self.service.waits or self._stopping:
                     raise
-                log.warning("sender_waits", peer=self.peer, code=error.code)
+                self.listener.reports.trouble("senders_wait", self.peer, source.name, error.code)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                DELIVERY_SECONDS.observe(time.monotonic() - handed_over)
                 return
 
     def _answer(self, header: Header | None, outcome: Outcome, code: str = "", sentence: str = "") -> Answer:
+        for tally in (self.tally, self.listener.reports.total):
+            tally.stored += outcome is Outcome.STORED
+            tally.not_stored += outcome is Outcome.NOT_STORED
+            tally.refused += outcome is Outcome.REFUSED
         if code:
             REFUSED.labels(code).inc()
+        else:
+            self.listener.reports.stored()
         now = datetime.now(UTC).astimezone()
         return answer(header, outcome, now, self.listener.ids, code=code, sentence=sentence)
 
     async def _write_answers(self) -> None:
         """Write answers in the order of the messages, until there will be no more."""
-        try:
-            while True:
-                while self.answers:
-                    reply = await self.answers[0]
-                    self.answers.popleft()
-                    await self._may_write.wait()
-                    if self.transport is not None and reply.messages:
-                        self.transport.write(b"".join(framed(message) for message in reply.messages))
-                    for code in reply.codes:
-                        ACKNOWLEDGED.labels(code).inc()
-                    self.heard = time.monotonic()
-                    self._go_on()
-                if self._stopping:
-                    return
-                self._more.clear()
-                await self._more.wait()
-        finally:
-            self.budget.release(self._held)
-            self._held = 0
-            self.listener.connections.discard(self)
-            CONNECTIONS.set(len(self.listener.connections))
-            self.budget.forget(self)
-            if self.transport is not None:
-                self.transport.close()
+        while True:
+            while self.answers:
+                reply = await self.answers[0]
+                self.answers.popleft()
+                await self._may_write.wait()
+                self._write(reply)
+                self._go_on()
+            if self._stopping:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+    def _written(self, writer: asyncio.Task[None]) -> None:
+        """Nothing more will be written: the connection ends."""
+        error = None if writer.cancelled() else writer.exception()
+        if error is not None:
+            log.error("connection_failed", peer=self.peer, kind=type(error).__name__)
+        if self.transport is None:
+            self._gone()
+        else:
+            self._ending_since = time.monotonic()
+            self.transport.close()
+
+    def _write(self, reply: Answer) -> None:
+        if self.transport is None or self.transport.is_closing():
+            ANSWERS_UNSENT.inc()
+            return
+        if reply.messages:
+            self.transport.write(b"".join(framed(message) for message in reply.messages))
+        for code in reply.codes:
+            ACKNOWLEDGED.labels(code).inc()
+        self._heard = time.monotonic()
 
     def _go_on(self) -> None:
         """An answer was written: there is room for another message of this connection."""
@@ -361,12 +505,18 @@ class Connection(asyncio.Protocol):
         while len(self.answers) < MOST_UNDER_WAY and (event := self.reader.next()) is not None:
             self._take(event)
         self._count()
-        if len(self.answers) < MOST_UNDER_WAY and not self.budget.must_wait(self):
+        if len(self.answers) < MOST_UNDER_WAY and not self._stopping and not self.budget.must_wait(self):
             self.resume()
 
-    def is_idle(self, now: float) -> bool:
-        """Whether nothing was heard for longer than the source allows, and nothing is under way."""
-        return not self.answers and not self._paused and now - self.heard > self.candidates.idle_timeout
+    def tick(self, now: float) -> None:
+        """Once a second: end a connection that has long been idle, or that takes no answers."""
+        if self._ending_since is not None:
+            if now - self._ending_since > min(STOP_SECONDS, self.candidates.idle_timeout):
+                CONNECTIONS_CLOSED.labels("takes_no_answers").inc()
+                self.abort()
+        elif not self.answers and not self._paused and now - self._heard > self.candidates.idle_timeout:
+            CONNECTIONS_CLOSED.labels("idle").inc()
+            self.stop()
 
     def stop(self) -> None:
         """Read no more; end once what is under way was answered."""
@@ -375,9 +525,9 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
         self._more.set()
 
-    def close(self) -> None:
-        """End now; nothing is under way."""
-        self.stop()
+    def give_up(self) -> None:
+        CONNECTIONS_CLOSED.labels("stalled").inc()
+        self.abort()
 
     def abort(self) -> None:
         """End at once, whatever is under way."""
@@ -391,11 +541,11 @@ def tls_context(cert: str, key: str, client_ca: str | None = None) -> ssl.SSLCon
     """TLS for a listener; with ``client_ca`` every sender must show a certificate that it signed.
 
     Raises:
-        ssl.SSLError, OSError: the files are not what they should be.
+        ssl.SSLError, OSError: the files are not what they should be; a key that is encrypted is one of these.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(cert, key, password=lambda: "")  # else OpenSSL asks on the terminal, and waits
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_REQUIRED

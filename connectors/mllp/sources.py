@@ -76,11 +76,14 @@ class Candidates:
         return max(source.idle_timeout for source in self._all())
 
     @property
+    def without_header(self) -> Source:
+        """The source of what has no MSH-4 that can be read."""
+        return next((match.source for match in self.matches if match.facility is None), self.default)
+
+    @property
     def charset(self) -> str:
         """Default charset before it is clear whose message it is."""
-        return next(
-            (match.source.charset for match in self.matches if match.facility is None), self.default.charset
-        )
+        return self.without_header.charset
 
     def _all(self) -> list[Source]:
         """The default counts unless one takes every message."""
