@@ -4,11 +4,13 @@ Delivery: what was confirmed is there. What was not confirmed in time may still 
     the lake takes a message only once.
 Ordering: records of one key in the order they were handed over (idempotent producer), but for those whose sender
     was told that they failed.
+Memory: whoever hands records over bounds what is under way; the producer's own queue has room for more than that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
@@ -18,7 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from connectors.kafka.connection import KafkaConnection
+from connectors.kafka.connection import KafkaConnection, kafka_error
 from connectors.records import Record
 from schemas.errors import ConfigError, IngestError, TransportError
 
@@ -30,6 +32,7 @@ DELIVERY_SECONDS = 10.0
 FLUSH_SECONDS = 120.0
 _IN_FLIGHT_BYTES = 64 * 1024 * 1024
 _IN_FLIGHT_RECORDS = 50_000
+_REPLACE_SECONDS = 10.0
 
 _SETTINGS: dict[str, str | int | bool] = {
     "linger.ms": 2,
@@ -80,11 +83,27 @@ def delivery_error(error: KafkaError, topic: str) -> IngestError:
     )
 
 
+def _is_fatal(error: KafkaError) -> bool:
+    """Whether the producer will refuse everything from now on."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def _flushed(producer: Producer, patience: float) -> int:
+    """Wait for all answers; how many are missing after ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while len(producer) and time.monotonic() < deadline:
+        with contextlib.suppress(KafkaException):  # a fatal fault is told again at each call
+            producer.flush(max(0.1, deadline - time.monotonic()))
+    return len(producer)
+
+
 @dataclass
 class Deliverer:
     """Delivers records from an asyncio loop; one for all connections.
 
-    A thread of its own polls for confirmations and wakes the loop once for all that came together.
+    A thread of its own polls for confirmations and wakes the loop once for all that came together. librdkafka's
+    idempotent producer refuses all further work after some faults (such as a broker that came back without records
+    that it had confirmed); it is replaced then, what it held is reported as not stored, and senders send it again.
 
     Attributes:
         connection: where to.
@@ -98,12 +117,15 @@ class Deliverer:
     _confirmed: deque[tuple[asyncio.Future[None], KafkaError | None, str]] = field(default_factory=deque)
     _woken: bool = False
     _stop: threading.Event = field(default_factory=threading.Event)
+    _broken: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread = field(init=False)
 
     def start(self) -> None:
         """Begin, inside a running loop."""
         self._loop = asyncio.get_running_loop()
         self._producer = make_producer(self.connection, self.delivery_seconds)
-        threading.Thread(target=self._poll, name="kafka-confirmations", daemon=True).start()
+        self._thread = threading.Thread(target=self._poll, name="kafka-confirmations", daemon=True)
+        self._thread.start()
 
     async def deliver(self, record: Record) -> None:
         """Return once Kafka has the record.
@@ -118,7 +140,8 @@ class Deliverer:
             self._confirmed.append((future, error, record.topic))
             if not self._woken:
                 self._woken = True
-                self._loop.call_soon_threadsafe(self._settle)
+                with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(self._settle)
 
         deadline = time.monotonic() + self.delivery_seconds
         while True:
@@ -138,13 +161,29 @@ class Deliverer:
                     ) from None
                 await asyncio.sleep(0.02)
             except KafkaException as exception:
-                error = exception.args[0]
+                error = kafka_error(exception)
+                if _is_fatal(error):
+                    self._broken.set()
                 raise delivery_error(error, record.topic) from None
         await future
 
     def _poll(self) -> None:
         while not self._stop.is_set():
-            self._producer.poll(0.1)
+            try:
+                self._producer.poll(0.1)
+            except KafkaException:  # that is how a fatal fault is told
+                self._broken.set()
+            if self._broken.is_set():
+                self._replace()
+
+    def _replace(self) -> None:
+        """In the polling thread: another producer instead of one that will never work again."""
+        old = self._producer
+        self._producer = make_producer(self.connection, self.delivery_seconds)
+        self._broken.clear()
+        old.purge()
+        left = _flushed(old, _REPLACE_SECONDS)
+        log.error("kafka_producer_replaced", unanswered=left)
 
     def _settle(self) -> None:
         """In the loop: tell all whose answer has come."""
@@ -160,8 +199,50 @@ class Deliverer:
 
     async def close(self) -> None:
         """Wait for what is under way, then end."""
-        await asyncio.to_thread(self._producer.flush, self.delivery_seconds)
+        left = await asyncio.to_thread(_flushed, self._producer, self.delivery_seconds)
         self._stop.set()
+        await asyncio.to_thread(self._thread.join)
+        if left:
+            log.warning("kafka_records_unconfirmed", records=left)
+
+
+@dataclass
+class _Flight:
+    """Records handed over and not yet answered.
+
+    Attributes:
+        failed: why, of those that Kafka did not take.
+    """
+
+    records: int = 0
+    bytes: int = 0
+    delivered: int = 0
+    failed: list[KafkaError] = field(default_factory=list)
+
+    def has_room(self, size: int) -> bool:
+        """Whether another record may go; a single one always may, however large."""
+        return self.records == 0 or (
+            self.records < _IN_FLIGHT_RECORDS and self.bytes + size <= _IN_FLIGHT_BYTES
+        )
+
+    def begin(
+        self, record: Record, on_delivered: Callable[[Record], object]
+    ) -> Callable[[KafkaError | None, Message], None]:
+        """Count a record; returns what is to be called with the answer."""
+        size = len(record.value)
+        self.records += 1
+        self.bytes += size
+
+        def answered(error: KafkaError | None, _message: Message) -> None:
+            self.records -= 1
+            self.bytes -= size
+            if error is not None:
+                self.failed.append(error)
+            else:
+                self.delivered += 1
+                on_delivered(record)
+
+        return answered
 
 
 def deliver_all(
@@ -187,55 +268,44 @@ def deliver_all(
         ConfigError: ``KAFKA-REFUSED``, ``KAFKA-SETTINGS``.
     """
     producer = make_producer(connection, delivery_seconds)
-    failed: list[KafkaError] = []
-    flight = {"records": 0, "bytes": 0, "delivered": 0}
-
-    def callback(record: Record) -> Callable[[KafkaError | None, Message], None]:
-        size = len(record.value)
-
-        def confirmed(error: KafkaError | None, _message: Message) -> None:
-            flight["records"] -= 1
-            flight["bytes"] -= size
-            if error is not None:
-                failed.append(error)
-            else:
-                flight["delivered"] += 1
-                on_delivered(record)
-
-        return confirmed
-
+    flight = _Flight()
     topic = ""
-    for record in records:
-        topic = record.topic
-        while flight["records"] >= _IN_FLIGHT_RECORDS or (
-            flight["records"] and flight["bytes"] + len(record.value) > _IN_FLIGHT_BYTES
-        ):
-            producer.poll(0.05)
-        if failed:
-            break
-        flight["records"] += 1
-        flight["bytes"] += len(record.value)
-        try:
-            while True:
-                try:
-                    producer.produce(
-                        record.topic,
-                        record.value,
-                        record.key,
-                        headers=list(record.headers),
-                        on_delivery=callback(record),
-                    )
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        except KafkaException as exception:
-            raise delivery_error(exception.args[0], record.topic) from None
-        producer.poll(0)
-    left = producer.flush(delivery_seconds + 5)
-    if failed:
-        raise delivery_error(failed[0], topic)
-    if left:
+    try:
+        for record in records:
+            topic = record.topic
+            while not flight.has_room(len(record.value)):
+                producer.poll(0.05)
+            if flight.failed:
+                break
+            _hand_over(producer, record, flight.begin(record, on_delivered))
+            producer.poll(0)
+        if flight.failed:
+            producer.purge()
+        producer.flush(delivery_seconds + 5)
+    except KafkaException as exception:
+        raise delivery_error(kafka_error(exception), topic) from None
+    if flight.failed:
+        raise delivery_error(flight.failed[0], topic)
+    if flight.records:
         raise TransportError(
-            "KAFKA-NOT-STORED", "Kafka did not confirm all records in time", topic=topic, records=left
+            "KAFKA-NOT-STORED",
+            "Kafka did not confirm all records in time",
+            topic=topic,
+            records=flight.records,
         )
-    return flight["delivered"]
+    return flight.delivered
+
+
+def _hand_over(
+    producer: Producer, record: Record, answered: Callable[[KafkaError | None, Message], None]
+) -> None:
+    """Give a record to librdkafka, when its queue has room."""
+    while True:
+        try:
+            producer.produce(
+                record.topic, record.value, record.key, headers=list(record.headers), on_delivery=answered
+            )
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
