@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 from jobs.maintenance import Maintenance
 from jobs.run_stages import Context, Outcome, check_landed, land_batch, normalise_batch, prepare
 from schemas.tables.ops import DISPOSITIONS
+
+PAUSE = 0.2
 
 
 class StageReport(TypedDict):
@@ -19,8 +24,16 @@ class StageReport(TypedDict):
     dispositions: dict[str, int]
 
 
+class StageFailedError(Exception):
+    """The process of a stage ended with an error that it has told already."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
 def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str, StageReport]:
-    """Run the stages of all modalities until nothing is left.
+    """Run the stages of all modalities one after the other until nothing is left.
 
     Landing ends with the first batch that is not full: on a topic that is always being written to there is
     always something new.
@@ -31,22 +44,64 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     report: dict[str, StageReport] = {}
     for context in contexts:
         prepare(context)
-        if "land" in stages:
-            check_landed(context)
         for stage in stages:
-            run, full = {"land": (land_batch, context.limits.messages), "normalise": (normalise_batch, 1)}[
-                stage
-            ]
             upkeep = Maintenance(stage)
-            report[f"{stage} {context.modality.name}"] = _all_batches(run, full, context, upkeep)
+            done = _nothing_yet()
+            if stage == "land":
+                check_landed(context)
+                _all_batches(land_batch, context.limits.of_land, context, upkeep, done)
+            else:
+                _all_batches(normalise_batch, 1, context, upkeep, done)
             upkeep.now(context)
+            report[f"{stage} {context.modality.name}"] = done
     return report
 
 
+def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dict[str, StageReport]:
+    """Land in a process of its own while this one normalises what was landed; ends when both have nothing left.
+
+    Args:
+        contexts: one per modality.
+        land: command line that lands all there is and prints its report as JSON.
+
+    Raises:
+        StageFailedError: landing ended with an error; what was landed before it is normalised.
+    """
+    for context in contexts:
+        prepare(context)
+    upkeep = Maintenance("normalise")
+    reports = {f"normalise {context.modality.name}": _nothing_yet() for context in contexts}
+    process = subprocess.Popen(list(land), stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    while True:
+        ended = process.poll() is not None
+        before = sum(done["batches"] for done in reports.values())
+        for context in contexts:
+            _all_batches(normalise_batch, 1, context, upkeep, reports[f"normalise {context.modality.name}"])
+        if ended:
+            break
+        if before == sum(done["batches"] for done in reports.values()):
+            time.sleep(PAUSE)
+    for context in contexts:
+        upkeep.now(context)
+    out, _ = process.communicate()
+    if process.returncode:
+        raise StageFailedError(process.returncode)
+    landed: dict[str, StageReport] = json.loads(out)
+    return {**landed, **reports}
+
+
+def _nothing_yet() -> StageReport:
+    return StageReport(messages=0, batches=0, seconds=0.0, dispositions={})
+
+
 def _all_batches(
-    run: Callable[[Context], Outcome | None], full: int, context: Context, upkeep: Maintenance
-) -> StageReport:
-    done = StageReport(messages=0, batches=0, seconds=0.0, dispositions={})
+    run: Callable[[Context], Outcome | None],
+    full: int,
+    context: Context,
+    upkeep: Maintenance,
+    done: StageReport,
+) -> None:
+    """Run batches until there is none, or one that is not full; what they did is added to ``done``."""
     while (outcome := run(context)) is not None:
         upkeep.after(context, outcome)
         done["messages"] += outcome.messages
@@ -58,4 +113,3 @@ def _all_batches(
                 done["dispositions"][name] = done["dispositions"].get(name, 0) + count
         if outcome.messages < full:
             break
-    return done

@@ -58,13 +58,20 @@ class Limits:
 
     Attributes:
         messages: of a batch.
+        landed_messages: of a batch of land; smaller, so that normalise begins while landing goes on.
         part_messages: of one worker's share; with its bytes the bound of a worker's memory.
         versions: raw commits that one normalise batch covers.
     """
 
     messages: int = 200_000
-    part_messages: int = 25_000
+    landed_messages: int = 50_000
+    part_messages: int = 100_000
     versions: int = 500
+
+    @property
+    def of_land(self) -> int:
+        """Messages of a batch of land."""
+        return min(self.messages, self.landed_messages)
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,7 @@ def land_batch(context: Context) -> Outcome | None:
     code = code_hash(modality, context.sources, state.topic_id, str(context.accept_loss))
 
     def plan(progress: Progress) -> Plan | None:
-        ranges = plan_ranges(
-            state, progress.version, context.limits.messages, accept_loss=context.accept_loss
-        )
+        ranges = plan_ranges(state, progress.version, context.limits.of_land, accept_loss=context.accept_loss)
         if not ranges:
             return None
         stands = {r.app_id: progress.version(r.app_id) for r in ranges}

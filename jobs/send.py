@@ -7,36 +7,61 @@ import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from connectors.mllp.client import Acknowledgement, MllpClient, read_acknowledgement
+from connectors.mllp.client import Acknowledgement, MllpClient
 from schemas.errors import IngestError, MessageError
 
 
 @dataclass
 class Sent:
-    """What came of sending: answers by code, reasons of those that were not accepted.
+    """What came of sending.
 
     Attributes:
-        codes: MSA-1 → how many.
-        reasons: ERR-8 → how many.
-        unanswered: messages for which no answer came.
+        answers: (MSA-1, reason) → how many messages; the reason is empty where all is well.
+        unanswered: messages for which no answer came though one had to.
+        not_asked: messages that ask for no answer (MSH-15, MSH-16), or only in case of an error, and got none.
     """
 
-    codes: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, int] = field(default_factory=dict)
+    answers: dict[tuple[str, str], int] = field(default_factory=dict)
     unanswered: int = 0
+    not_asked: int = 0
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """MSA-1 → how many messages."""
+        found: dict[str, int] = {}
+        for (code, _), count in sorted(self.answers.items()):
+            found[code] = found.get(code, 0) + count
+        return found
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason → how many messages."""
+        found: dict[str, int] = {}
+        for (_, reason), count in sorted(self.answers.items()):
+            if reason:
+                found[reason] = found.get(reason, 0) + count
+        return found
 
     @property
     def total(self) -> int:
-        return sum(self.codes.values()) + self.unanswered
+        return sum(self.answers.values()) + self.unanswered + self.not_asked
 
     @property
     def accepted(self) -> int:
         return self.codes.get("AA", 0) + self.codes.get("CA", 0)
 
-    def count(self, answer: Acknowledgement) -> None:
-        self.codes[answer.code] = self.codes.get(answer.code, 0) + 1
-        if answer.reason:
-            self.reasons[answer.reason] = self.reasons.get(answer.reason, 0) + 1
+    @property
+    def failed(self) -> int:
+        """Messages that were not accepted, or whose answer is missing."""
+        return self.total - self.accepted - self.not_asked
+
+    def count(self, answer: Acknowledgement | None) -> None:
+        """A message was sent."""
+        if answer is None:
+            self.not_asked += 1
+            return
+        key = (answer.code, answer.reason)
+        self.answers[key] = self.answers.get(key, 0) + 1
 
 
 async def send_all(
@@ -57,7 +82,7 @@ async def send_all(
         try:
             for message in waiting:
                 try:
-                    sent.count(read_acknowledgement(await client.send(message)))
+                    sent.count(await client.ask(message))
                 except MessageError:
                     sent.unanswered += 1
                 except IngestError:

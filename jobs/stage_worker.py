@@ -45,6 +45,10 @@ STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context],
 """Stage → (run one batch, how many messages are left)."""
 
 
+BACKLOG = 10_000
+"""With so many messages left the next batch begins at once, whatever the interval."""
+
+
 class Stop:
     """Set by SIGTERM and SIGINT; the batch under way is finished first."""
 
@@ -93,7 +97,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
                 metrics.failed(error.code)
                 raise
             metrics.lag(left)
-            busy = busy or left >= context.limits.part_messages
+            busy = busy or left >= BACKLOG
         while not busy and (rest := every - (time.monotonic() - began)) > 0 and not stop.is_asked():
             time.sleep(min(rest, 0.2))
 

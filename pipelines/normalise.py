@@ -55,8 +55,9 @@ from schemas.tables.ops import LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reprocessing counts on
 
-PIECE_BYTES = 128 * 1024 * 1024
-"""Messages are parsed together up to this many bytes: bounds a worker's memory."""
+PIECE_BYTES = 64 * 1024 * 1024
+PIECE_ROWS = 25_000
+"""Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
 
@@ -361,13 +362,14 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
 
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
-    """The raw rows of a part in order, whole files together up to ``PIECE_BYTES`` of messages."""
+    """The raw rows of a part in order, whole files together up to ``PIECE_BYTES`` and ``PIECE_ROWS``."""
     pending: list[pa.Table] = []
     filled = 0
     for path in part.files:
         rows = read_file(batch.lake, batch.modality.raw, path, list(PAYLOAD_COLUMNS))
         size = pc.sum(rows.column("size")).as_py() or 0
-        if pending and filled + size > PIECE_BYTES:
+        count = sum(one.num_rows for one in pending) + rows.num_rows
+        if pending and (filled + size > PIECE_BYTES or count > PIECE_ROWS):
             yield pa.concat_tables(pending).combine_chunks()
             pending, filled = [], 0
         pending.append(rows)

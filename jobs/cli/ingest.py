@@ -54,17 +54,26 @@ def ingest_command(
     settings = load_settings(config)
     stages = [stage] if stage else ["land", "normalise"]
     if once:
-        _once(settings, stages, accept_loss=accept_loss, as_json=as_json)
+        _once(settings, stages, config, accept_loss=accept_loss, as_json=as_json)
     else:
         port = metrics_port if metrics_port is not None else settings.ingest.metrics_port
         _for_ever(stages, seconds(str(every), "--every"), port, config)
 
 
-def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: bool) -> None:
-    from jobs.ingest_once import ingest_once
+def _once(
+    settings: Settings, stages: list[str], config: Path | None, *, accept_loss: bool, as_json: bool
+) -> None:
+    from jobs.ingest_once import StageFailedError, ingest_once, ingest_side_by_side
     from jobs.wiring import contexts
 
-    report = ingest_once(contexts(settings, accept_loss=accept_loss), stages)
+    wired = contexts(settings, accept_loss=accept_loss)
+    if len(stages) == 1:
+        report = ingest_once(wired, stages)
+    else:
+        try:
+            report = ingest_side_by_side(wired, _land_command(config, accept_loss=accept_loss))
+        except StageFailedError as failed:
+            raise typer.Exit(failed.exit_code) from None
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -74,6 +83,12 @@ def _once(settings: Settings, stages: list[str], *, accept_loss: bool, as_json: 
             f"{name}: {done['messages']} messages in {done['batches']} batches, {done['seconds']:.1f} s"
             + (f" ({found})" if found else "")
         )
+
+
+def _land_command(config: Path | None, *, accept_loss: bool) -> list[str]:
+    command = [sys.executable, "-m", "jobs.cli.main", "ingest", "--once", "--stage", "land", "--json"]
+    command += ["--accept-loss"] if accept_loss else []
+    return command + (["--config", str(config)] if config else [])
 
 
 def _for_ever(stages: list[str], every: float, port: int | None, config: Path | None) -> None:
