@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import ssl
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,12 @@ from schemas.source import Source
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
+    from lake_layout.objects import ObjectStore
 
 log = structlog.get_logger(__name__)
+
+FILES_BESIDE = 128
+"""Open files beside the senders' connections: brokers, the object store, metrics, libraries."""
 
 
 def matches_of(settings: Settings) -> tuple[Match, ...]:
@@ -36,13 +42,28 @@ def default_source(settings: Settings) -> Source:
 
 def storing(settings: Settings) -> Callable[[bytes], StoredObject]:
     """Writes messages that are too large for Kafka to the lake; the lake is looked for at the first of them."""
+    lock = threading.Lock()
+    opened: list[ObjectStore] = []
 
     def store(message: bytes) -> StoredObject:
         from lake_layout.objects import open_store
 
-        return store_large(message, open_store(settings.lake_location()).put_if_absent)
+        with lock:
+            if not opened:
+                opened.append(open_store(settings.lake_location()))
+        return store_large(message, opened[0].put_if_absent)
 
     return store
+
+
+def allow_open_files(wanted: int) -> None:
+    """Let this process hold so many connections open, as far as the system's hard limit goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            log.warning("few_open_files", allowed=most, wanted=wanted, setting="listen.max_connections")
 
 
 def tls_of(settings: Settings) -> ssl.SSLContext | None:
@@ -95,6 +116,7 @@ async def listen(settings: Settings, port: int | None, ready: Callable[[list[int
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    allow_open_files(service.max_connections + FILES_BESIDE)
     listener = Listener(service)
     tls = tls_of(settings)
     opened = []

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from connectors.mllp.client import Acknowledgement, MllpClient
 from schemas.errors import IngestError, MessageError
 
+NOT_STORED = ("AE", "CE")
+RETRY_SECONDS = 1.0
+
 
 @dataclass
 class Sent:
@@ -66,9 +69,18 @@ class Sent:
 
 async def send_all(
     messages: Iterable[bytes], host: str, port: int, *, connections: int = 1, tls: ssl.SSLContext | None = None,
-    patience: float = 60.0,
+    patience: float = 60.0, retries: int = 0,
 ) -> Sent:  # fmt: skip
     """Send messages over some connections at once, each waiting for its answer before the next.
+
+    Args:
+        messages: as they are to be sent.
+        host: of the listener.
+        port: of the listener.
+        connections: at once.
+        tls: None for a plain connection.
+        patience: seconds to wait for an answer.
+        retries: how often to send a message again that was answered AE or CE, a second later.
 
     Raises:
         TransportError: ``MLLP-UNREACHABLE``.
@@ -82,7 +94,13 @@ async def send_all(
         try:
             for message in waiting:
                 try:
-                    sent.count(await client.ask(message))
+                    answer = await client.ask(message)
+                    for _ in range(retries):
+                        if answer is None or answer.code not in NOT_STORED:
+                            break
+                        await asyncio.sleep(RETRY_SECONDS)
+                        answer = await client.ask(message)
+                    sent.count(answer)
                 except MessageError:
                     sent.unanswered += 1
                 except IngestError:

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from types import MappingProxyType
 
 from schemas.hl7v2.header import Header
 
@@ -29,6 +31,14 @@ _APPLICATION = b"PHL"
 _FALLBACK = Header(b"|", b"^~\\&", (b"MSH", b"|", b"^~\\&"), 0, None)
 _LONGEST_VERSION = 16
 _BREAKERS = bytes(range(0x20))
+_ERROR_CODES: Mapping[str, bytes] = MappingProxyType(
+    {
+        "HL7-NO-MSH": b"100",  # segment sequence error
+        "HL7-DELIMITERS": b"102",  # data type error
+        "HL7-CONTROL-ID-MISSING": b"101",  # required field missing
+    }
+)
+"""HL7 table 0357 by our codes, for ERR-3; all others are 207, application internal error."""
 
 
 class Outcome(Enum):
@@ -89,19 +99,24 @@ def _codes(header: Header | None, outcome: Outcome) -> tuple[str, ...]:
     application, commit = outcome.value
     if header is None:
         return (application,)
-    accept_wanted = header.component(15).strip().upper()
-    application_wanted = header.component(16).strip().upper()
+    accept_wanted, application_wanted = conditions(header)
     if not accept_wanted and not application_wanted:
         return (application,)
     codes = []
-    if _wanted(accept_wanted, outcome):
+    if is_wanted(accept_wanted, outcome):
         codes.append(commit)
-    if _wanted(application_wanted, outcome):
+    # after CE or CR there is no message of which an application could speak (HL7 v2.5.1 §2.9.3)
+    if is_wanted(application_wanted, outcome) and (outcome is Outcome.STORED or not codes):
         codes.append(application)
     return tuple(codes)
 
 
-def _wanted(condition: bytes, outcome: Outcome) -> bool:
+def conditions(header: Header) -> tuple[bytes, bytes]:
+    """MSH-15 and MSH-16: when commit and application acknowledgements are wanted; both empty in original mode."""
+    return header.component(15).strip().upper(), header.component(16).strip().upper()
+
+
+def is_wanted(condition: bytes, outcome: Outcome) -> bool:
     """HL7 table 0155; what is no value of it counts as AL, since silence could be taken for loss."""
     match condition:
         case b"" | b"NE":
@@ -118,8 +133,9 @@ def _acknowledgement(
     header: Header, code: str, now: datetime, control_id: bytes, reason: str, sentence: str
 ) -> bytes:
     field, component = header.separator, header.component_separator
-    trigger = header.component(9, 2)
-    kind = component.join((b"ACK", trigger)) if trigger else b"ACK"
+    kind = [b"ACK", header.component(9, 2), b"ACK" if header.component(9, 3) else b""]
+    while not kind[-1]:
+        kind.pop()
     msh = [
         b"MSH",
         header.encoding,
@@ -129,7 +145,7 @@ def _acknowledgement(
         header.field(4),
         now.strftime("%Y%m%d%H%M%S%z").encode("ascii"),
         b"",
-        kind,
+        component.join(kind),
         control_id,
         header.field(11) or b"P",
         header.field(12)[:_LONGEST_VERSION] or b"2.5.1",
@@ -137,14 +153,19 @@ def _acknowledgement(
     if header.field(18):
         msh += [b"", b"", b"", b"", header.field(17), header.field(18)]
     msa = [b"MSA", code.encode("ascii"), header.control_id]
-    lines = [field.join(_safe(part) for part in msh), field.join(msa)]
     if reason:
-        lines.append(
-            field.join(
-                (b"ERR", b"", b"", b"207", b"E", b"", b"", _plain(sentence, header), reason.encode("ascii"))
-            )
-        )
+        msa.append(_plain(f"{reason}: {sentence}", header))
+    lines = [field.join(_safe(part) for part in msh), field.join(msa)]
+    if reason and _knows_error_fields(header):
+        error = (b"ERR", b"", b"", _ERROR_CODES.get(reason, b"207"), b"E", b"", b"")
+        lines.append(field.join((*error, _plain(sentence, header), _plain(reason, header))))
     return b"\r".join(lines) + b"\r"
+
+
+def _knows_error_fields(header: Header) -> bool:
+    """Before v2.5 the fields of ERR meant something else; MSA-3 says it to everyone."""
+    version = header.component(12)
+    return not version or version >= b"2.5"
 
 
 def _safe(part: bytes) -> bytes:

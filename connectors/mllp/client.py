@@ -7,16 +7,19 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from connectors.mllp.acknowledge import Outcome, conditions, is_wanted
 from connectors.mllp.frame import Frame, FrameReader, framed
 from schemas.errors import MessageError, TransportError
 from schemas.hl7v2.header import read_header
 
 ANSWER_LIMIT = 1024 * 1024
+QUIET_SECONDS = 2.0
+"""How long to listen for an acknowledgement that comes only in some cases (ER, SU)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """An answer: its code (MSA-1), the control id it repeats (MSA-2), the reason (ERR-8 or MSA-3)."""
+    """An answer: its code (MSA-1), the control id it repeats (MSA-2), the reason (ERR-8, else the start of MSA-3)."""
 
     code: str
     control_id: bytes
@@ -65,6 +68,40 @@ class MllpClient:
         await self.write(framed(message))
         return await self.receive()
 
+    async def ask(self, message: bytes) -> Acknowledgement | None:
+        """Send a message and await the acknowledgements that it asks for (HL7 v2.5.1 §2.9.3).
+
+        Returns:
+            The one that settles it: the first that does not accept, else the last. None where none came and none
+            had to: the message asks for none, or only in some cases, and it was quiet for two seconds.
+
+        Raises:
+            TransportError: ``MLLP-NO-ANSWER``, ``MLLP-CLOSED``.
+            MessageError: ``MLLP-NO-ACK``.
+        """
+        control_id = _control_id(message)
+        certain, possible = expected_answers(message)
+        await self.write(framed(message))
+        answer: Acknowledgement | None = None
+        number = 0
+        while number < possible:
+            try:
+                data = await self.receive(
+                    self.patience if number < certain else min(QUIET_SECONDS, self.patience)
+                )
+            except TransportError as error:
+                if error.code != "MLLP-NO-ANSWER" or number < certain:
+                    raise
+                break
+            found = read_acknowledgement(data)
+            if not control_id.startswith(found.control_id):
+                continue  # a late one to a message before this
+            answer = found
+            number += 1
+            if not answer.accepted:
+                break
+        return answer
+
     async def write(self, data: bytes) -> None:
         """Send bytes as they are."""
         if self._writer is None:
@@ -75,8 +112,15 @@ class MllpClient:
         except (OSError, ssl.SSLError):
             raise TransportError("MLLP-CLOSED", "the listener closed the connection") from None
 
-    async def receive(self) -> bytes:
-        """The next message that the other side sends."""
+    async def receive(self, patience: float | None = None) -> bytes:
+        """The next message that the other side sends.
+
+        Args:
+            patience: seconds; None for the client's own.
+
+        Raises:
+            TransportError: ``MLLP-NO-ANSWER``, ``MLLP-CLOSED``.
+        """
         if self._reader is None:
             raise TransportError("MLLP-CLOSED", "the connection is not open")
         while True:
@@ -86,7 +130,7 @@ class MllpClient:
             if event is not None:
                 continue
             try:
-                data = await asyncio.wait_for(self._reader.read(65536), self.patience)
+                data = await asyncio.wait_for(self._reader.read(65536), patience or self.patience)
             except TimeoutError:
                 raise TransportError("MLLP-NO-ANSWER", "the listener does not answer") from None
             except (OSError, ssl.SSLError):
@@ -106,6 +150,26 @@ class MllpClient:
             self._writer = None
 
 
+def _control_id(message: bytes) -> bytes:
+    try:
+        return read_header(message).control_id
+    except MessageError:
+        return b""
+
+
+def expected_answers(message: bytes) -> tuple[int, int]:
+    """How many acknowledgements a message asks for by MSH-15 and MSH-16: at least, at most."""
+    try:
+        asked = conditions(read_header(message))
+    except MessageError:
+        return 1, 1
+    if asked == (b"", b""):
+        return 1, 1
+    stored = sum(is_wanted(condition, Outcome.STORED) for condition in asked)
+    refused = int(any(is_wanted(condition, Outcome.REFUSED) for condition in asked))
+    return min(stored, refused), max(stored, refused)
+
+
 def read_acknowledgement(data: bytes) -> Acknowledgement:
     """What an acknowledgement says.
 
@@ -122,6 +186,9 @@ def read_acknowledgement(data: bytes) -> Acknowledgement:
         fields = line.split(header.separator)
         if fields[0] == b"MSA" and len(fields) > 1:
             found = fields
+            reason = reason or (
+                fields[3].split(b":", 1)[0].decode("ascii", "replace") if len(fields) > 3 else ""
+            )
         elif fields[0] == b"ERR" and len(fields) > 8:
             reason = fields[8].decode("ascii", "replace")
     if found is None:

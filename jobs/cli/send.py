@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
+    from jobs.send import Sent
+
 
 def send_command(
     files: Annotated[
@@ -22,6 +24,7 @@ def send_command(
     to: Annotated[str, typer.Option(help="HOST:PORT of a listener.")] = "127.0.0.1:2575",
     connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 1,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
+    retries: Annotated[int, typer.Option(min=0, help="Send again what is answered AE or CE, so often.")] = 0,
     ca: Annotated[Path | None, typer.Option(help="Use TLS; trust certificates signed by this one.")] = None,
     cert: Annotated[Path | None, typer.Option(help="Own certificate (mutual TLS).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
@@ -35,24 +38,46 @@ def send_command(
     host, port = address(to)
     sent = asyncio.run(
         send_all(
-            _messages(files), host, port, connections=connections, tls=_tls(ca, cert, key), patience=patience
+            _messages(files),
+            host,
+            port,
+            connections=connections,
+            tls=_tls(ca, cert, key),
+            patience=patience,
+            retries=retries,
         )
     )
     if as_json:
         report = {
-            "sent": sent.total, "accepted": sent.accepted, "unanswered": sent.unanswered, "codes": sent.codes,
+            "sent": sent.total,
+            "accepted": sent.accepted,
+            "unanswered": sent.unanswered,
+            "not_asked": sent.not_asked,
+            "codes": sent.codes,
             "reasons": sent.reasons,
-        }  # fmt: skip
+        }
         typer.echo(json.dumps(report))
     else:
-        typer.echo(
-            f"sent {sent.total} messages: "
-            + (", ".join(_lines(sent.codes, sent.unanswered)) or "nothing there")
-        )
-        for reason, count in sorted(sent.reasons.items()):
-            typer.echo(f"{count:>6} × {reason}")
-    if sent.accepted < sent.total:
+        _show(sent)
+    if sent.failed:
         raise typer.Exit(1)
+
+
+def _show(sent: Sent) -> None:
+    """A line for each kind of answer."""
+    from jobs.print_rows import print_grid, shown
+
+    rows = [
+        (shown(code), shown(reason[:80]), count) for (code, reason), count in sorted(sent.answers.items())
+    ]
+    if sent.unanswered:
+        rows.append(("none", "no answer came", sent.unanswered))
+    if sent.not_asked:
+        rows.append(("none", "none was asked for", sent.not_asked))
+    if rows:
+        cells = [(code, reason, f"{count:,}") for code, reason, count in rows]
+        print_grid(("answer", "reason", "messages"), cells, (False, False, True))
+    typer.echo(f"sent {sent.total:,} messages, {sent.accepted:,} accepted")
 
 
 def address(text: str, option: str = "--to") -> tuple[str, int]:
@@ -65,11 +90,6 @@ def address(text: str, option: str = "--to") -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError("CONFIG-ADDRESS", "give HOST:PORT, such as 127.0.0.1:2575", setting=option)
     return host.strip("[]"), int(port)
-
-
-def _lines(codes: dict[str, int], unanswered: int) -> list[str]:
-    found = [f"{count} {code}" for code, count in sorted(codes.items())]
-    return [*found, f"{unanswered} without an answer"] if unanswered else found
 
 
 def _messages(paths: list[Path]) -> Iterator[bytes]:
