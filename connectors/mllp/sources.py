@@ -33,9 +33,10 @@ class Match:
         return self.peer is None or _inside(peer, self.peer)
 
     def fits_message(self, header: Header) -> bool:
-        return (
-            self.facility is None or header.component(4).decode("utf-8", "replace").strip() == self.facility
-        )
+        if self.facility is None:
+            return True
+        sent = header.component(4).decode(header.codec or self.source.charset, "replace")
+        return sent.strip() == self.facility
 
 
 def _inside(peer: str, network: str) -> bool:
