@@ -59,7 +59,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             "PHL_S3_ACCESS_KEY": store.access_key,
             "PHL_S3_SECRET_KEY": store.secret_key,
             "PHL_STATE_DIR": str(folder / "state"),
-            "PHL_LOG_LEVEL": "warning",
+            "PHL_LOG_LEVEL": os.environ.get("PHL_LOG_LEVEL", "warning"),
         }
         yield Cluster(env, KafkaConnection({"bootstrap.servers": kafka.bootstrap}))
     finally:
