@@ -4,18 +4,21 @@
 
     <directory>/<table id>/<name>/manifest.json          which runs there are, up to which version of the table
     <directory>/<table id>/<name>/<bucket>.<n>.run       all keys (int64, ascending), then their values (int64)
+    <directory>/<table id>/<name>/at-<version>/          the same for a version that those runs have left behind
 
 Runs never change. A refresh writes runs for what commits added since and merges small ones, so that a bucket has
-few; the manifest is replaced last and names what counts. Whatever is absent, cut short or of another table is
-built again from the table.
+few; the manifest is replaced last and names what counts. Whatever is absent, damaged, made for another question or
+of another table is built again from the table's live rows, and so it is where rows were taken out of the table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,23 +29,37 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
+import xxhash
 
-from lake_layout.added_since import files_added
+from lake_layout.delta_log import read_commits
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.reading import read_file
-from schemas.errors import LakeError
+from lake_layout.run_files import (
+    Bools,
+    Entries,
+    Int64s,
+    Run,
+    RunDamagedError,
+    find,
+    merge_runs,
+    open_run,
+    sort_entries,
+    write_run,
+)
+from schemas.errors import LakeError, TransportError
 from schemas.table import Table
 
 log = structlog.get_logger(__name__)
 
-Int64s = np.ndarray[tuple[int], np.dtype[np.int64]]
-Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
+_FORMAT = 2
+_GATHER_ROWS = 2_000_000
+_MOST_MERGED_ROWS = 64_000_000
+"""Runs get no larger than this (1 GiB), so that no refresh takes longer than it takes to write one."""
 
-ENTRY_BYTES = 16
-_FORMAT = 1
-_MERGE_ROWS = 1_000_000
-_GATHER_ROWS = 4_000_000
-_MOST_REBUILT_BY_COMMIT = 2_000
+_KEPT_BEHIND = 2_000
+"""Indexes of versions that lie further behind are removed."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +93,17 @@ class RunSource:
     def columns(self) -> list[str]:
         return [*(column for column, _ in self.where), self.bucket, self.key, self.value]
 
+    @property
+    def question(self) -> str:
+        """Hash of what is asked of the table; runs that were made for another do not count."""
+        asked = repr((self.table.name, self.where, self.bucket, self.key, self.value))
+        return xxhash.xxh3_64_hexdigest(asked.encode())
+
     def filter(self, rows: pa.Table) -> pa.Table:
         """The rows that count."""
         for column, values in self.where:
             rows = rows.filter(pc.is_in(rows.column(column), pa.array(values)))
         return rows
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run's file, number of entries, and the span of table versions (after, upto] that it holds."""
-
-    file: str
-    rows: int
-    after: int
-    upto: int
 
 
 @dataclass(frozen=True)
@@ -100,63 +113,108 @@ class Manifest:
     version: int
     runs: Mapping[str, tuple[Run, ...]] = field(default_factory=dict)
 
+    def as_of(self, version: int) -> Manifest | None:
+        """What an earlier version had, None where a run reaches across it."""
+        if any(run.after < version < run.upto for runs in self.runs.values() for run in runs):
+            return None
+        kept = {name: tuple(run for run in runs if run.upto <= version) for name, runs in self.runs.items()}
+        return Manifest(version, kept)
+
 
 _EMPTY = Manifest(-1)
 
 
 class SortedRuns:
-    """An index as of one version; open while it is held."""
+    """An index as of one version."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.version = manifest.version
-        self._runs = {
-            bucket: [_mapped(folder / run.file, run.rows) for run in runs]
-            for bucket, runs in manifest.runs.items()
-        }
+    def __init__(self, lake: Lake, folder: Path, source: RunSource, version: int) -> None:
+        self.version = version
+        self._lake, self._home, self._source = lake, folder, source
+        self._folder, self._manifest, _ = self._prepared(None)
 
     def lookup(self, bucket: str, key: Int64s, value: Int64s) -> tuple[Bools, Bools]:
-        """For each pair: whether the key is in the bucket, and whether it is with this value."""
-        known = np.zeros(len(key), bool)
-        same = np.zeros(len(key), bool)
-        order = np.argsort(key)  # ascending look-ups touch each page once
-        for keys, values in self._runs.get(bucket, ()):
-            low = np.empty(len(key), np.int64)
-            high = np.empty(len(key), np.int64)
-            low[order] = np.searchsorted(keys, key[order], "left")
-            high[order] = np.searchsorted(keys, key[order], "right")
-            known |= high > low
-            found = np.flatnonzero(high > low)
-            # values of one key are ascending: a binary search of its own for each key that is there
-            for row in found.tolist():
-                span = values[low[row] : high[row]]
-                place = int(np.searchsorted(span, value[row]))
-                same[row] |= place < len(span) and span[place] == value[row]
+        """For each pair: whether the key is in the bucket, and whether it is with this value.
+
+        Raises:
+            LakeError, TransportError: as ``open_runs``, where the runs had to be made again.
+        """
+        order = np.argsort(key)
+        keys, values = key[order], value[order]
+        known = np.zeros(len(key), np.bool_)
+        same = np.zeros(len(key), np.bool_)
+        for entries in self._entries(bucket):
+            known_here, same_here = find(entries, keys, values)
+            known[order] |= known_here
+            same[order] |= same_here
         return known, same
 
+    def _entries(self, bucket: str) -> list[Entries]:
+        """The runs of a bucket, mapped only while they are searched: each takes a file descriptor."""
+        try:
+            return _opened(self._folder, self._manifest, bucket)
+        except RunDamagedError:  # or somebody went on and merged them
+            self._folder, self._manifest, entries = self._prepared(bucket)
+            return entries
 
-def open_runs(lake: Lake, location: IndexLocation, source: RunSource, version: int) -> SortedRuns:
+    def _prepared(self, bucket: str | None) -> tuple[Path, Manifest, list[Entries]]:
+        try:
+            with _locked(self._home):
+                return _prepare(self._lake, self._home, self._source, self.version, bucket)
+        except OSError as error:
+            raise TransportError(
+                "INDEX-DISK", "the index on the local disk cannot be written; is the disk full?",
+                index=self._source.name, kind=type(error).__name__, errno=error.errno or 0,
+            ) from None  # fmt: skip
+
+
+def open_runs(
+    lake: Lake, location: IndexLocation, source: RunSource, version: int, *, table_id: str | None = None
+) -> SortedRuns:
     """The index as of a version of its table; brought there first.
 
-    Several processes may do so at once. Cost follows what was added since the last time, or the whole table where
-    the index is absent.
+    Several processes may do so at once: the first one works, the others wait and find it done. Cost follows what was
+    added since the last time, or the whole table where the index is absent.
+
+    Args:
+        lake: where the table lies.
+        location: where the index lies.
+        source: what is indexed.
+        version: of the table.
+        table_id: the table's id, where the caller knows it (a claim has it); else it is looked up.
 
     Raises:
-        LakeError, TransportError: the table cannot be read.
+        LakeError: the table cannot be read.
+        TransportError: the store does not answer; ``INDEX-DISK`` where the index cannot be written.
     """
-    folder = Path(location.directory) / lake.table_id(source.table) / source.name
-    with _locked(folder):
-        manifest = _read_manifest(folder)
-        if manifest.version > version and any(
-            run.upto > version for runs in manifest.runs.values() for run in runs
-        ):
+    home = Path(location.directory) / (table_id or lake.table_id(source.table)) / source.name
+    return SortedRuns(lake, home, source, version)
+
+
+def _prepare(
+    lake: Lake, folder: Path, source: RunSource, version: int, bucket: str | None
+) -> tuple[Path, Manifest, list[Entries]]:
+    """Folder and runs of a version, and those of a bucket mapped; the caller holds the lock."""
+    manifest = _read_manifest(folder, source)
+    if manifest is not None and manifest.version > version:
+        manifest = manifest.as_of(version)
+        if manifest is None:
             # somebody is further; what was merged cannot be taken apart, so this version gets an index of its own
-            folder = folder / f"at-{version}"
-            manifest = _read_manifest(folder)
-        elif manifest.version > version:
-            return SortedRuns(folder, Manifest(version, manifest.runs))
-        if manifest.version < version:
-            manifest = _refresh(lake, source, folder, manifest, version)
-        return SortedRuns(folder, manifest)
+            folder /= f"at-{version}"
+            folder.mkdir(exist_ok=True)
+            manifest = _read_manifest(folder, source)
+    for known in (manifest or _EMPTY, _EMPTY):
+        try:
+            ready = known if known.version == version else _refresh(lake, source, folder, known, version)
+            return folder, ready, [] if bucket is None else _opened(folder, ready, bucket)
+        except RunDamagedError:
+            log.warning("index_damaged", index=source.name, version=version)
+    raise LakeError(
+        "INDEX-DAMAGED", "the index is damaged as soon as it is written; see the disk", index=source.name
+    )
+
+
+def _opened(folder: Path, manifest: Manifest, bucket: str) -> list[Entries]:
+    return [open_run(folder, run) for run in manifest.runs.get(bucket, ())]
 
 
 @contextlib.contextmanager
@@ -168,40 +226,35 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _refresh(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, version: int) -> Manifest:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return _extend(lake, source, folder, manifest, version)
-    except LakeError as error:
-        if manifest.version < 0 or error.code not in ("LAKE-LOG-GONE", "OBJECT-MISSING"):
-            raise
-        # what commits added can no longer be read one by one: the table's live rows can
-        return _extend(lake, source, folder, _EMPTY, version)
+    if manifest.version >= 0:
+        added = _added_files(lake, source.table, manifest.version, version)
+        if added is not None:
+            pieces = (read_file(lake, source.table, path, source.columns) for path in added)
+            try:
+                return _extend(source, folder, manifest, version, pieces)
+            except LakeError as error:
+                if error.code != "OBJECT-MISSING":
+                    raise
+            # a file was compacted and deleted since: its rows are in the live ones
+    log.info("index_rebuilt", index=source.name, version=version)
+    return _extend(source, folder, _EMPTY, version, _all_rows(lake, source, version))
 
 
-def _extend(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, version: int) -> Manifest:
-    if manifest.version < 0:
-        for old in folder.glob("*.run"):
-            old.unlink()
-        log.info("index_rebuilt", index=source.name, version=version)
-        pieces = _all_rows(lake, source, version)
-    else:
-        pieces = _added_rows(lake, source, manifest.version, version)
-    runs = {bucket: list(found) for bucket, found in manifest.runs.items()}
-    for bucket, keys, values in _gathered(source, pieces):
-        run = Run(f"{bucket}.{uuid.uuid4().hex}.run", len(keys), manifest.version, version)
-        _write_run(folder / run.file, len(keys), [_sorted(keys, values)])
-        runs.setdefault(bucket, []).append(run)
-    dropped: list[Run] = []
-    for bucket, found in runs.items():
-        _merge_small(folder, bucket, found, dropped)
-    fresh = Manifest(version, {bucket: tuple(found) for bucket, found in sorted(runs.items())})
-    _write_manifest(folder, fresh)
-    for run in dropped:
-        (folder / run.file).unlink(missing_ok=True)
-    for behind in folder.glob("at-*"):
-        if int(behind.name[3:]) < version - _MOST_REBUILT_BY_COMMIT:
-            shutil.rmtree(behind, ignore_errors=True)
-    return fresh
+def _added_files(lake: Lake, table: Table, after: int, upto: int) -> list[str] | None:
+    """Paths of the files that commits added; None where only the live rows tell what the table has now.
+
+    That is so where a commit is gone from the log, or took out rows that the index may hold.
+    """
+    versions = range(after + 1, upto + 1)
+    found: dict[str, None] = {}
+    for commit in read_commits(lake.store, table.name, versions):
+        if commit is None:
+            return None
+        for removed in commit.removed:
+            if removed.data_change and found.pop(removed.path, removed) is removed:
+                return None
+        found |= {added.path: None for added in commit.added if added.data_change}
+    return list(found)
 
 
 def _all_rows(lake: Lake, source: RunSource, version: int) -> Iterator[pa.Table]:
@@ -211,9 +264,32 @@ def _all_rows(lake: Lake, source: RunSource, version: int) -> Iterator[pa.Table]
             yield pa.Table.from_batches([batch])
 
 
-def _added_rows(lake: Lake, source: RunSource, after: int, upto: int) -> Iterator[pa.Table]:
-    for file in files_added(lake, source.table, after, upto):
-        yield read_file(lake, source.table, file.path, source.columns)
+def _extend(
+    source: RunSource, folder: Path, manifest: Manifest, version: int, pieces: Iterator[pa.Table]
+) -> Manifest:
+    """Write runs for new rows and the manifest that has them, and drop what no longer counts."""
+    kept = {run.file for runs in manifest.runs.values() for run in runs}
+    _sweep(folder, kept)
+    runs = {bucket: list(found) for bucket, found in manifest.runs.items()}
+    for bucket, keys, values in _gathered(source, pieces):
+        entries = sort_entries(keys, values)
+        of_bucket = runs.setdefault(bucket, [])
+        of_bucket.append(write_run(folder, bucket, len(keys), manifest.version, version, [entries]))
+        _merge_small(folder, bucket, of_bucket, kept)
+    fresh = Manifest(version, {bucket: tuple(found) for bucket, found in sorted(runs.items())})
+    _write_manifest(folder, source, fresh)
+    _sweep(folder, {run.file for found in fresh.runs.values() for run in found})
+    for behind in folder.glob("at-*"):
+        if int(behind.name[3:]) < version - _KEPT_BEHIND:
+            shutil.rmtree(behind, ignore_errors=True)
+    return fresh
+
+
+def _sweep(folder: Path, kept: set[str]) -> None:
+    """Remove what no manifest names: what was merged, and what a process left that was ended in the middle."""
+    for path in folder.iterdir():
+        if path.suffix in (".run", ".tmp") and path.name not in kept:
+            path.unlink(missing_ok=True)
 
 
 def _gathered(source: RunSource, pieces: Iterator[pa.Table]) -> Iterator[tuple[str, Int64s, Int64s]]:
@@ -227,105 +303,69 @@ def _gathered(source: RunSource, pieces: Iterator[pa.Table]) -> Iterator[tuple[s
         if rows >= _GATHER_ROWS:
             yield from _by_bucket(source, waiting)
             waiting, rows = [], 0
-    if waiting:
+    if rows:
         yield from _by_bucket(source, waiting)
 
 
 def _by_bucket(source: RunSource, pieces: Sequence[pa.Table]) -> Iterator[tuple[str, Int64s, Int64s]]:
-    table = pa.concat_tables(pieces).combine_chunks()
-    for bucket in pc.unique(table.column(source.bucket)).to_pylist():
-        rows = table.filter(pc.equal(table.column(source.bucket), bucket))
-        yield bucket, rows.column(source.key).to_numpy(), rows.column(source.value).to_numpy()
-
-
-def _sorted(keys: Int64s, values: Int64s) -> tuple[Int64s, Int64s]:
-    order = np.lexsort((values, keys))
-    return keys[order], values[order]
-
-
-def _merge_small(folder: Path, bucket: str, runs: list[Run], dropped: list[Run]) -> None:
-    """Merge the newest runs while they are not much smaller than the one before: few runs, each row moved rarely."""
-    while len(runs) > 1 and runs[-2].rows <= 2 * runs[-1].rows:
-        newer, older = runs.pop(), runs.pop()
-        merged = Run(f"{bucket}.{uuid.uuid4().hex}.run", older.rows + newer.rows, older.after, newer.upto)
-        _write_run(
-            folder / merged.file,
-            merged.rows,
-            _merged(_mapped(folder / older.file, older.rows), _mapped(folder / newer.file, newer.rows)),
+    table = pa.concat_tables(pieces)
+    buckets = table.column(source.bucket).combine_chunks().dictionary_encode()
+    names = buckets.dictionary.to_pylist()
+    nulls = buckets.null_count + table.column(source.key).null_count + table.column(source.value).null_count
+    if nulls or not all(_BUCKET.fullmatch(name) for name in names):
+        raise LakeError(
+            "INDEX-ROW",
+            "a row has no key, value or bucket, or one no file can be named for",
+            index=source.name,
         )
-        dropped += [older, newer]
-        runs.append(merged)
+    keys, values = (table.column(name).to_numpy() for name in (source.key, source.value))
+    number = buckets.indices.to_numpy()
+    order = np.argsort(number, kind="stable")
+    cuts = np.searchsorted(number[order], np.arange(len(names) + 1))
+    for place, name in enumerate(names):
+        rows = order[cuts[place] : cuts[place + 1]]
+        yield name, keys[rows], values[rows]
 
 
-def _merged(first: tuple[Int64s, Int64s], second: tuple[Int64s, Int64s]) -> Iterator[tuple[Int64s, Int64s]]:
-    """Two sorted runs as one, a million entries of the longer at a time; all entries of a key stay together."""
-    if len(first[0]) < len(second[0]):
-        first, second = second, first
-    start_a = start_b = 0
-    while start_a < len(first[0]):
-        end_a, end_b = min(start_a + _MERGE_ROWS, len(first[0])), len(second[0])
-        if end_a < len(first[0]):
-            cut = first[0][end_a - 1]
-            end_a = int(np.searchsorted(first[0], cut, "right"))
-            end_b = int(np.searchsorted(second[0], cut, "right")) if end_a < len(first[0]) else len(second[0])
-        yield _sorted(
-            np.concatenate([first[0][start_a:end_a], second[0][start_b:end_b]]),
-            np.concatenate([first[1][start_a:end_a], second[1][start_b:end_b]]),
-        )
-        start_a, start_b = end_a, end_b
-    if start_b < len(second[0]):
-        yield second[0][start_b:], second[1][start_b:]
+def _merge_small(folder: Path, bucket: str, runs: list[Run], kept: set[str]) -> None:
+    """Merge the newest runs while they are not much smaller than the one before: few runs, each row moved rarely.
+
+    Args:
+        folder: where the runs lie.
+        bucket: whose runs.
+        runs: oldest first; changed in place.
+        kept: files that the manifest on disk names: they stay until it is replaced.
+    """
+    while (
+        len(runs) > 1
+        and runs[-2].rows <= 2 * runs[-1].rows
+        and runs[-2].rows + runs[-1].rows <= _MOST_MERGED_ROWS
+    ):
+        older, newer = runs[-2:]
+        runs[-2:] = [merge_runs(folder, bucket, older, newer)]
+        for run in (older, newer):
+            if run.file not in kept:
+                (folder / run.file).unlink()
 
 
-def _write_run(
-    path: Path, rows: int, pieces: Sequence[tuple[Int64s, Int64s]] | Iterator[tuple[Int64s, Int64s]]
-) -> None:
-    with path.open("xb") as file:
-        written = 0
-        for keys, values in pieces:
-            file.seek(8 * written)
-            file.write(np.ascontiguousarray(keys).tobytes())
-            file.seek(8 * (rows + written))
-            file.write(np.ascontiguousarray(values).tobytes())
-            written += len(keys)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _mapped(path: Path, rows: int) -> tuple[Int64s, Int64s]:
-    if rows == 0:
-        empty = np.zeros(0, np.int64)
-        return empty, empty
-    whole = np.memmap(path, np.int64, "r", shape=(2 * rows,))
-    return whole[:rows], whole[rows:]
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    """The manifest, empty where it or one of its runs is not as it was written."""
+def _read_manifest(folder: Path, source: RunSource) -> Manifest | None:
+    """The manifest; None where there is none, or none that can be used."""
     try:
         tree = json.loads((folder / "manifest.json").read_text("ascii"))
-        if tree["format"] != _FORMAT:
-            return _EMPTY
+        if tree["format"] != _FORMAT or tree["question"] != source.question:
+            return None
         runs = {bucket: tuple(Run(**run) for run in found) for bucket, found in tree["runs"].items()}
-        for found in runs.values():
-            for run in found:
-                if (folder / run.file).stat().st_size != ENTRY_BYTES * run.rows:
-                    return _EMPTY
         return Manifest(int(tree["version"]), runs)
-    except (OSError, ValueError, KeyError, TypeError):
-        return _EMPTY
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
+def _write_manifest(folder: Path, source: RunSource, manifest: Manifest) -> None:
     tree = {
         "format": _FORMAT,
+        "question": source.question,
         "version": manifest.version,
-        "runs": {
-            bucket: [
-                {"file": run.file, "rows": run.rows, "after": run.after, "upto": run.upto} for run in runs
-            ]
-            for bucket, runs in manifest.runs.items()
-        },
+        "runs": {bucket: [dataclasses.asdict(run) for run in runs] for bucket, runs in manifest.runs.items()},
     }
     temporary = folder / f"manifest.{uuid.uuid4().hex}.tmp"
     with temporary.open("w", encoding="ascii") as file:
@@ -333,3 +373,8 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / "manifest.json")
+    handle = os.open(folder, os.O_RDONLY)  # the new name is on disk before old runs go
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from lake_layout import sorted_runs
+from lake_layout.delta_log import log_path
 from lake_layout.files import write_file
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
 from lake_layout.stage import Plan, Stage, begin_batch, commit_table
+from schemas.errors import LakeError, TransportError
 from schemas.table import Field, Table
 
 TABLE = Table(
@@ -117,23 +121,188 @@ def test_runs_stay_few_and_complete(lake: Lake, tmp_path: Path) -> None:
     assert ask(lake, folder, version, "202603", [(k, k % 10) for k in range(240)]) == [(True, True)] * 240
 
 
-PAIRS = st.lists(st.tuples(st.integers(-20, 20), st.integers(-3, 3)), max_size=60)
+def runs_of(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.run"))
 
 
-@settings(max_examples=200)
-@given(PAIRS, PAIRS, st.integers(1, 7))
-def test_merging_keeps_every_entry_in_order(
-    first: list[tuple[int, int]], second: list[tuple[int, int]], block: int
+def test_a_run_of_zeros_is_noticed_at_once(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    version = commit(lake, [("good", "202603", key, key) for key in range(1, 100)])
+    assert ask(lake, folder, version, "202603", [(5, 5)]) == [(True, True)]
+    (run,) = runs_of(folder)
+    run.write_bytes(bytes(run.stat().st_size))
+    assert ask(lake, folder, version, "202603", [(5, 5)]) == [(True, True)]
+
+
+def test_a_run_damaged_in_its_middle_is_not_merged(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    first = commit(lake, [("good", "202603", key, key) for key in range(5000)])
+    assert ask(lake, folder, first, "202603", [(2500, 2500)]) == [(True, True)]
+    (run,) = runs_of(folder)
+    damaged = bytearray(run.read_bytes())
+    damaged[20_000] ^= 1  # the low byte of key 2500: only the whole tells
+    run.write_bytes(damaged)
+    assert ask(lake, folder, first, "202603", [(2500, 2500)]) != [(True, True)], (
+        "as good a look costs too much"
+    )
+    second = commit(lake, [("good", "202603", key, key) for key in range(5000, 9000)])
+    assert ask(lake, folder, second, "202603", [(2500, 2500), (8000, 8000)]) == [(True, True)] * 2
+
+
+def test_rows_taken_out_of_the_table_are_forgotten(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    commit(lake, [("good", "202603", 1, 1)])
+    first = commit(lake, [("good", "202603", 2, 2)])
+    assert ask(lake, folder, first, "202603", [(1, 1), (2, 2)]) == [(True, True)] * 2
+    lake.open(TABLE).delete("k = 1")
+    second = lake.version(TABLE)
+    assert second > first
+    assert ask(lake, folder, second, "202603", [(1, 1), (2, 2)]) == [(False, False), (True, True)]
+    assert ask(lake, folder, first, "202603", [(1, 1), (2, 2)]) == [(True, True)] * 2
+
+
+def test_a_compaction_adds_nothing(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    for number in range(3):
+        version = commit(lake, [("good", "202603", number, k) for k in range(4)])
+        ask(lake, folder, version, "202603", [(0, 0)])
+    lake.open(TABLE).optimize.compact()
+    assert lake.version(TABLE) > version
+    before = sum(run.stat().st_size for run in runs_of(folder))
+    answers = ask(lake, folder, lake.version(TABLE), "202603", [(0, 0), (2, 3), (2, 4)])
+    assert answers == [(True, True), (True, True), (True, False)]
+    assert sum(run.stat().st_size for run in runs_of(folder)) == before
+
+
+def test_without_the_log_the_live_rows_tell(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    first = commit(lake, [("good", "202603", 1, 1)])
+    assert ask(lake, folder, first, "202603", [(1, 1)]) == [(True, True)]
+    second = commit(lake, [("good", "202603", 2, 2)])
+    third = commit(lake, [("good", "none", 3, 3)])
+    lake.open(TABLE).create_checkpoint()
+    (tmp_path / "lake" / log_path(TABLE.name, second)).unlink()
+    assert ask(lake, folder, third, "202603", [(1, 1), (2, 2), (3, 3)]) == [(True, True)] * 2 + [
+        (False, False)
+    ]
+
+
+def test_what_a_killed_process_left_is_removed(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    version = commit(lake, [("good", "202603", 1, 1)])
+    ask(lake, folder, version, "202603", [(1, 1)])
+    (run,) = runs_of(folder)
+    (run.parent / "202603.0.run").write_bytes(b"half a ru")
+    (run.parent / "manifest.0.tmp").write_bytes(b"{")
+    version = commit(lake, [("good", "none", 2, 2)])
+    assert ask(lake, folder, version, "202603", [(1, 1), (2, 2)]) == [(True, True), (False, False)]
+    left = {path.name for path in run.parent.iterdir()}
+    assert not left & {"202603.0.run", "manifest.0.tmp"}
+    assert run.name in left
+
+
+def test_another_question_has_other_runs(lake: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    version = commit(lake, [("good", "202603", 1, 1), ("bad", "202603", 2, 2)])
+    assert ask(lake, folder, version, "202603", [(1, 1), (2, 2)]) == [(True, True), (False, False)]
+    both = replace(SOURCE, where=(("kind", ("good", "bad")),))
+    index = open_runs(lake, IndexLocation(str(folder)), both, version)
+    known, _ = index.lookup("202603", np.array([1, 2]), np.array([1, 2]))
+    assert known.tolist() == [True, True]
+
+
+def test_an_index_in_use_answers_on_while_others_refresh(lake: Lake, tmp_path: Path) -> None:
+    location = IndexLocation(str(tmp_path / "index"))
+    first = commit(lake, [("good", "202603", 1, 1)])
+    held = open_runs(lake, location, SOURCE, first)
+    for number in range(2, 6):
+        open_runs(lake, location, SOURCE, commit(lake, [("good", "202603", number, number)]))
+    known, same = held.lookup("202603", np.array([1, 2]), np.array([1, 2]))
+    assert known.tolist() == same.tolist() == [True, False]
+
+
+def test_versions_left_behind_need_no_index_of_their_own_where_runs_end_there(
+    lake: Lake, tmp_path: Path
 ) -> None:
-    def arrays(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-        ordered = sorted(pairs)
-        return np.array([k for k, _ in ordered], np.int64), np.array([v for _, v in ordered], np.int64)
+    folder = tmp_path / "index"
+    first = commit(lake, [("good", "202603", 1, 1)])
+    ask(lake, folder, first, "202603", [])
+    second = commit(lake, [("good", "202604", 2, 2)])
+    ask(lake, folder, second, "202603", [])
+    assert ask(lake, folder, first, "202604", [(2, 2)]) == [(False, False)]
+    assert ask(lake, folder, second, "202604", [(2, 2)]) == [(True, True)]
+    assert not list(folder.rglob("at-*"))
 
-    saved = sorted_runs._MERGE_ROWS
-    sorted_runs._MERGE_ROWS = block
-    try:
-        pieces = list(sorted_runs._merged(arrays(first), arrays(second)))
-    finally:
-        sorted_runs._MERGE_ROWS = saved
-    merged = [(int(k), int(v)) for keys, values in pieces for k, v in zip(keys, values, strict=True)]
-    assert merged == sorted(first + second)
+
+def test_memory_and_runs_are_bounded_when_dates_are_scattered(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buckets = [f"2020{month:02}" for month in range(1, 13)]
+    for number in range(8):
+        version = commit(lake, [("good", buckets[(7 * k) % 12], 100 * number + k, k) for k in range(60)])
+    widest: list[int] = []
+    by_bucket = sorted_runs._by_bucket
+
+    def watched(
+        source: RunSource, pieces: Sequence[pa.Table]
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        widest.append(sum(piece.num_rows for piece in pieces))
+        yield from by_bucket(source, pieces)
+
+    monkeypatch.setattr(sorted_runs, "_GATHER_ROWS", 50)
+    monkeypatch.setattr(sorted_runs, "_by_bucket", watched)
+    for bucket in buckets:
+        pairs = [(100 * number + k, k) for number in range(8) for k in range(60)]
+        expected = [(buckets[(7 * k) % 12] == bucket,) * 2 for _, k in pairs]
+        assert ask(lake, tmp_path / "index", version, bucket, pairs) == expected
+    assert len(widest) > 1
+    assert max(widest) <= 50 + 60
+    assert len(runs_of(tmp_path / "index")) <= 12 * 4
+
+
+def test_runs_beyond_a_size_are_not_merged(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorted_runs, "_MOST_MERGED_ROWS", 25)
+    for number in range(12):
+        version = commit(lake, [("good", "202603", number * 10 + k, k) for k in range(10)])
+        ask(lake, tmp_path / "index", version, "202603", [])
+    assert max(run.stat().st_size for run in runs_of(tmp_path / "index")) <= 25 * 16
+    assert (
+        ask(lake, tmp_path / "index", version, "202603", [(k, k % 10) for k in range(120)])
+        == [(True, True)] * 120
+    )
+
+
+def _asked(uri: str, folder: str, version: int) -> int:
+    index = open_runs(Lake(LakeLocation(uri)), IndexLocation(folder), SOURCE, version)
+    keys = np.arange(0, 1000)
+    known, _ = index.lookup("202603", keys, keys)
+    return int(known.sum())
+
+
+def test_several_processes_refresh_at_once(lake: Lake, tmp_path: Path) -> None:
+    """Also to different versions: each sees what its own version has."""
+    versions = [commit(lake, [("good", "202603", 50 * n + k, k) for k in range(50)]) for n in range(4)]
+    asked = versions * 4
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        found = list(
+            pool.map(_asked, [lake.location.uri] * 16, [str(tmp_path / "index")] * 16, asked, timeout=300)
+        )
+    assert found == [50 * (versions.index(version) + 1) for version in asked]
+
+
+def test_a_full_disk_is_a_coded_error(lake: Lake, tmp_path: Path) -> None:
+    version = commit(lake, [("good", "202603", 1, 1)])
+    (tmp_path / "index").write_text("a file where a folder should be")
+    with pytest.raises(TransportError) as caught:
+        ask(lake, tmp_path / "index", version, "202603", [(1, 1)])
+    assert caught.value.code == "INDEX-DISK"
+
+
+@pytest.mark.parametrize("bucket", ["../../escaped", "", "x" * 65])
+def test_no_bucket_names_a_file_elsewhere(lake: Lake, tmp_path: Path, bucket: str) -> None:
+    version = commit(lake, [("good", bucket, 1, 1)])
+    with pytest.raises(LakeError) as caught:
+        ask(lake, tmp_path / "index", version, "202603", [(1, 1)])
+    assert caught.value.code == "INDEX-ROW"
