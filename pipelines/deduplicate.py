@@ -29,10 +29,19 @@ class Index(Protocol):
         """For each pair of hashes: is the id known, is it known with this content?"""
 
 
-def open_index(lake: Lake, location: IndexLocation, raw_table: str, version: int) -> SortedRuns:
+def open_index(
+    lake: Lake, location: IndexLocation, raw_table: str, version: int, *, ledger_id: str | None = None
+) -> SortedRuns:
     """The duplicate index of a raw table as the ledger's ``version`` has it.
 
     Only what has rows in the tables counts: a copy of a message that was quarantined or ignored is judged anew.
+
+    Args:
+        lake: where the ledger lies.
+        location: where the index lies.
+        raw_table: whose messages.
+        version: of the ledger.
+        ledger_id: the ledger's table id, where the caller knows it (a claim has it); spares opening the table.
     """
     source = RunSource(
         table=LEDGER,
@@ -42,7 +51,7 @@ def open_index(lake: Lake, location: IndexLocation, raw_table: str, version: int
         key="id_hash",
         value="content_hash",
     )
-    return open_runs(lake, location, source, version)
+    return open_runs(lake, location, source, version, table_id=ledger_id)
 
 
 def decide(ids: pa.Table, index: Index, bucket: str) -> pa.Table:
@@ -61,19 +70,16 @@ def decide(ids: pa.Table, index: Index, bucket: str) -> pa.Table:
     key = _int64(ids, "id_hash")
     value = _int64(ids, "content_hash")
     known, same = index.lookup(bucket, key, value)
-    topics = ids.column("topic_id").combine_chunks().dictionary_encode()
-    names = topics.dictionary.to_pylist()
-    rank = (
-        np.argsort(np.argsort(np.array(names, dtype=object)))[topics.indices.to_numpy()]
-        if names
-        else np.array([], int)
-    )
-    time = ids.column("received_at").combine_chunks().cast(pa.int64()).to_numpy()
-    # by id, then in ORDER: the first of each id comes first
-    by_id = np.lexsort((_int64(ids, "offset"), _int64(ids, "partition"), rank, time, key))
-    by_content = np.lexsort((_int64(ids, "offset"), _int64(ids, "partition"), rank, time, value, key))
-    repeats_id = _repeats(by_id, key)
-    repeats_content = _repeats(by_content, key, value)
+    # most ids are there once: only the others have to be put in order
+    rows = _with_repeated(key)
+    some = ids.take(pa.array(rows))
+    order = _order(some)
+    by_id = order[np.argsort(key[rows][order], kind="stable")]
+    by_content = by_id[np.lexsort((value[rows][by_id], key[rows][by_id]))]
+    repeats_id = np.zeros(len(key), np.bool_)
+    repeats_id[rows] = _repeats(by_id, key[rows])
+    repeats_content = np.zeros(len(key), np.bool_)
+    repeats_content[rows] = _repeats(by_content, key[rows], value[rows])
     duplicate = same | repeats_content
     conflict = ~duplicate & (known | repeats_id)
     choices = pa.array(["accepted", "conflict", "duplicate"])
@@ -81,11 +87,32 @@ def decide(ids: pa.Table, index: Index, bucket: str) -> pa.Table:
     return ids.append_column("disposition", disposition)
 
 
-def _repeats(order: np.ndarray, *columns: Hashes) -> Flags:
+def _with_repeated(key: Hashes) -> Hashes:
+    """Rows whose key another row has too, ascending."""
+    order = np.argsort(key, kind="stable")
+    equal = key[order][1:] == key[order][:-1]
+    flags = np.zeros(len(key), np.bool_)
+    flags[order[1:][equal]] = True
+    flags[order[:-1][equal]] = True
+    return np.flatnonzero(flags)
+
+
+def _order(ids: pa.Table) -> Hashes:
+    """Places of the rows in ``ORDER``."""
+    topics = ids.column("topic_id").combine_chunks().dictionary_encode()
+    names = np.array(topics.dictionary.to_pylist(), dtype=object)
+    rank = np.argsort(np.argsort(names))
+    time = _int64(ids, "received_at")
+    topic = rank[topics.indices.to_numpy()]
+    order: Hashes = np.lexsort((_int64(ids, "offset"), _int64(ids, "partition"), topic, time))
+    return order
+
+
+def _repeats(order: Hashes, *columns: Hashes) -> Flags:
     """For each row whether the row before it in ``order`` has the same values."""
-    flags = np.zeros(len(order), bool)
+    flags = np.zeros(len(order), np.bool_)
     if len(order) > 1:
-        equal = np.ones(len(order) - 1, bool)
+        equal = np.ones(len(order) - 1, np.bool_)
         for column in columns:
             ordered = column[order]
             equal &= ordered[1:] == ordered[:-1]
