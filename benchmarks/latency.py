@@ -62,7 +62,9 @@ def measure(running: Cluster, seconds: float, rate: int) -> list[float]:
     """Delays of all messages that were received after the warm-up."""
     env = running.env
     lake = Lake(
-        LakeLocation(env["PHL_LAKE_URI"], env["PHL_S3_ENDPOINT"], env["PHL_S3_ACCESS_KEY"], env["PHL_S3_SECRET_KEY"])
+        LakeLocation(
+            env["PHL_LAKE_URI"], env["PHL_S3_ENDPOINT"], env["PHL_S3_ACCESS_KEY"], env["PHL_S3_SECRET_KEY"]
+        )
     )
     source = Source("bench")
     messages = corpus(3, int((seconds + WARM_UP) * rate) + rate)

@@ -18,7 +18,8 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -230,16 +231,21 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         ledgers: list[pa.Table] = []
         places: Places = {}
         first = 0
-        for raw in read_pieces(self.batch, part):
-            piece = read_messages(self.batch, raw, disposition.slice(first, raw.num_rows))
-            for table, rows in piece.tables:
-                for file in write_by_partition(self.batch.lake, table, rows):
-                    yield table.name, file
-            for key in piece.unreadable:
-                yield beam.pvalue.TaggedOutput("unreadable", key)
-            ledgers.append(piece.ledger)
-            places |= {first + row: place for row, place in piece.places.items()}
-            first += raw.num_rows
+        # Files are compressed and sent while the next piece is parsed: neither keeps Python's lock for long.
+        with ThreadPoolExecutor(1) as writer:
+            writing: Future[list[tuple[str, NewFile]]] | None = None
+            for raw in read_pieces(self.batch, part):
+                piece = read_messages(self.batch, raw, disposition.slice(first, raw.num_rows))
+                if writing is not None:
+                    yield from writing.result()
+                writing = writer.submit(write_tables, self.batch.lake, piece.tables)
+                for key in piece.unreadable:
+                    yield beam.pvalue.TaggedOutput("unreadable", key)
+                ledgers.append(piece.ledger)
+                places |= {first + row: place for row, place in piece.places.items()}
+                first += raw.num_rows
+            if writing is not None:
+                yield from writing.result()
         yield beam.pvalue.TaggedOutput("ledger", (number, (to_bytes(pa.concat_tables(ledgers)), places)))
 
 
@@ -411,6 +417,11 @@ def write_by_partition(lake: Lake, table: Table, rows: pa.Table) -> Iterator[New
     for month in pc.unique(months).to_pylist():
         same = pc.is_null(months) if month is None else pc.equal(months, pa.scalar(month, pa.date32()))
         yield write_file(lake, table, rows.filter(same).drop_columns([table.partition_by]), month)
+
+
+def write_tables(lake: Lake, tables: Sequence[tuple[Table, pa.Table]]) -> list[tuple[str, NewFile]]:
+    """Write the rows of several tables; descriptors by table name."""
+    return [(table.name, file) for table, rows in tables for file in write_by_partition(lake, table, rows)]
 
 
 def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:

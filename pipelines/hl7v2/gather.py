@@ -22,11 +22,21 @@ def strings(split: Split, ranges: Ranges, message: I64, *, escaped: bool = True)
     """
     texts = _copied(split.data, ranges)
     if escaped and split.escapes.count and len(ranges.low):
-        first = split.escapes.first_from(ranges.low)
-        places = np.flatnonzero(split.escapes.get(first) < ranges.high)
+        places = _with_escapes(split, ranges)
         if places.size:
             return _resolved(split, message, texts, ranges.rows[places])
     return texts
+
+
+def _with_escapes(split: Split, ranges: Ranges) -> I64:
+    """The places that hold an escape character."""
+    escapes = split.escapes
+    if ranges.ascending and escapes.count < len(ranges.low):
+        # few escapes: ask each in which place it stands
+        at = escapes.at[: escapes.count]
+        place = np.searchsorted(ranges.low, at, side="right") - 1
+        return np.unique(place[(place >= 0) & (at < ranges.high[np.maximum(place, 0)])])
+    return np.flatnonzero(escapes.get(escapes.first_from(ranges.low)) < ranges.high)
 
 
 def row_strings(rows: RowSet, number: int, component: int = 0, subcomponent: int = 0) -> pa.Array:

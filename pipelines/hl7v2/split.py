@@ -216,6 +216,7 @@ class RowSet:
     shift: int = 0
     _cache: dict[tuple[int, int, int], Ranges] = field(default_factory=dict, compare=False, repr=False)
     _components: dict[int, I64] = field(default_factory=dict, compare=False, repr=False)
+    _parted: dict[str, Bools] = field(default_factory=dict, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.segments)
@@ -281,14 +282,35 @@ class RowSet:
         """
         key = (number, component, subcomponent)
         if key not in self._cache:
-            if subcomponent:
+            if subcomponent == 1:
+                result = self._first_part("&", self.place(number, component))
+            elif subcomponent:
                 result = part(self.split.subcomponents, self.place(number, component), subcomponent)
             elif component:
-                result = part(self.split.components, self.place(number), component, self._first_component(number))
+                result = part(
+                    self.split.components, self.place(number), component, self._first_component(number)
+                )
             else:
-                result = part(self.split.repetitions, self.whole(number), 1)
+                result = self._first_part("~", self.whole(number))
             self._cache[key] = result
         return self._cache[key]
+
+    def _first_part(self, delimiter: str, ranges: Ranges) -> Ranges:
+        """The first part of each range; asked only of segments that have the delimiter at all, for most have not."""
+        marks = self.split.subcomponents if delimiter == "&" else self.split.repetitions
+        if delimiter not in self._parted:
+            ends = marks.first_from(self._ends)
+            self._parted[delimiter] = marks.first_from(self.split.starts[self.segments]) < ends
+        parted = self._parted[delimiter][ranges.rows]
+        places = np.flatnonzero(parted)
+        if not places.size:
+            return ranges
+        low, high = ranges.low, ranges.high.copy()
+        high[places] = np.minimum(high[places], marks.get(marks.first_from(low[places])))
+        filled = high > low
+        if filled.all():
+            return Ranges(low, high, ranges.rows, ranges.length)
+        return Ranges(low[filled], high[filled], ranges.rows[filled], ranges.length)
 
     def _first_component(self, number: int) -> I64:
         """The first component separator at or after the beginning of each first repetition of a field."""

@@ -270,7 +270,9 @@ def _values(rows: Rows, columns: Columns) -> None:
     range_or_ratio = pc.is_valid(component(those, 4))
     texts = [rows.columns["value_text"].take(pa.array(plain)), component(those, 2)]
     values, wrong = _as_numbers(pa.concat_arrays(texts))
-    values = pc.if_else(pa.concat_arrays([pa.nulls(len(plain), pa.bool_()).fill_null(False), range_or_ratio]), None, values)
+    values = pc.if_else(
+        pa.concat_arrays([pa.nulls(len(plain), pa.bool_()).fill_null(False), range_or_ratio]), None, values
+    )
     numeric = np.concatenate([plain, structured])
     rows.columns["value_number"] = _spread(values, numeric, count)
     rows.noted.note("HL7-NM-INVALID", numeric[wrong])

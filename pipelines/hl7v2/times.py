@@ -230,7 +230,9 @@ def _parse(data: U8, low: I64, size: I64) -> _Parsed:
         after[rows] = 15 + digits
         precision[rows] = PRECISIONS.index("fraction")
         for place in range(6):
-            micro[rows] += np.where(digits > place, number[15 + place, rows].astype(np.int64), 0) * 10 ** (5 - place)
+            micro[rows] += np.where(digits > place, number[15 + place, rows].astype(np.int64), 0) * 10 ** (
+                5 - place
+            )
     complete = size == after
     offset = np.full(count, NO_OFFSET, np.int64)
     rows = np.flatnonzero((size == after + 5) & (size <= _WIDTH))
@@ -260,7 +262,7 @@ def _parse(data: U8, low: I64, size: I64) -> _Parsed:
 def _run(digit: Bools) -> I8:
     """How many digits each value begins with."""
     run = np.zeros(digit.shape[1], np.int8)
-    going = np.ones(digit.shape[1], bool)
+    going = np.ones(digit.shape[1], np.bool_)
     for place in digit:
         going &= place
         if not going.any():

@@ -136,7 +136,9 @@ def _as_sent(text: str | None, ours: Value, message: hl7.Message) -> Value:
     if time is None:
         return None
     if not isinstance(ours, datetime):
-        return time.date()
+        day: date = time.date()
+        return day
     sent = parse_datetime(str(message[0][7]) or "2000")
     zone = sent.tzinfo if sent is not None and sent.tzinfo is not None else SHANGHAI
-    return time if time.tzinfo is not None else time.replace(tzinfo=zone)
+    zoned: datetime = time if time.tzinfo is not None else time.replace(tzinfo=zone)
+    return zoned
