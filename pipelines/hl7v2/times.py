@@ -259,7 +259,7 @@ def _parse(data: U8, low: I64, size: I64) -> _Parsed:
     return _Parsed(valid, precision, days, hour * 3600 + minute * 60 + second, micro, offset)
 
 
-def _run(digit: Bools) -> I8:
+def _run(digit: np.ndarray[tuple[int, int], np.dtype[np.bool_]]) -> I8:
     """How many digits each value begins with."""
     run = np.zeros(digit.shape[1], np.int8)
     going = np.ones(digit.shape[1], np.bool_)
