@@ -17,7 +17,9 @@ from tests.conftest import ROOT, RunPhl
 FIXTURES = ROOT.parent / "shared" / "fixtures" / "hl7v2"
 PLACE = ["topic_id", "partition", "offset"]
 
-pytestmark = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the shared fixtures are not beside this project")
+pytestmark = pytest.mark.skipif(
+    not FIXTURES.is_dir(), reason="the shared fixtures are not beside this project"
+)
 
 
 def test_each_fixture_has_its_disposition_and_all_its_segments(

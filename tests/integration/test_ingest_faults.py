@@ -307,9 +307,7 @@ def test_two_at_once_do_no_harm(setting: Setting, kafka: KafkaServer, tmp_path: 
         thread.join(300)
     for _ in range(6):
         ingest_once([setting.context], STAGES)
-    assert set(stopped) <= STOPS, (
-        stopped
-    )
+    assert set(stopped) <= STOPS, stopped
     assert sum(setting.dispositions().values()) == 200
     assert_clean(setting, kafka)
 

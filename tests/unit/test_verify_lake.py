@@ -308,3 +308,10 @@ def test_every_code_is_explained() -> None:
         f"{prefix}-{end}" for prefix in ("QUARANTINE", "ROWS") for end in ("MISSING", "DOUBLED", "SURPLUS")
     }
     assert written | made | {"FILE-MISSING", "FILE-SIZE"} == set(DIFFERENCES)
+
+
+def test_a_row_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(small: SmallLake) -> None:
+    small.lake.open(SEGMENT).update(
+        updates={"segment_index": "0"}, predicate='partition = 0 AND "offset" = 100'
+    )
+    assert found(small)["ROWS-REPEATED", SEGMENT.name].examples == (100,)
