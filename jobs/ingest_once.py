@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 from jobs.maintenance import Maintenance
-from jobs.run_stages import Context, Outcome, check_landed, land_batch, normalise_batch, prepare
+from jobs.run_stages import (
+    Context,
+    Outcome,
+    check_landed,
+    land_batch,
+    normalise_batch,
+    normalise_lag,
+    prepare,
+)
 from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
@@ -74,13 +82,14 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
     process = subprocess.Popen(list(land), stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
     while True:
         ended = process.poll() is not None
-        before = sum(done["batches"] for done in reports.values())
         for context in contexts:
-            _all_batches(normalise_batch, 1, context, upkeep, reports[f"normalise {context.modality.name}"])
+            # a batch costs some opening and committing of tables whatever its size, so it is worth waiting a little
+            if ended or normalise_lag(context) >= context.limits.messages // 2:
+                done = reports[f"normalise {context.modality.name}"]
+                _all_batches(normalise_batch, 1, context, upkeep, done)
         if ended:
             break
-        if before == sum(done["batches"] for done in reports.values()):
-            time.sleep(PAUSE)
+        time.sleep(PAUSE)
     for context in contexts:
         upkeep.now(context)
     out, _ = process.communicate()
