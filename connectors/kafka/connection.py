@@ -17,7 +17,11 @@ log = structlog.get_logger(__name__)
 
 BOOTSTRAP = "bootstrap.servers"
 _SECRET = re.compile(r"password|secret|\.pem$|oauthbearer\.config|key$", re.IGNORECASE)
-_PROPERTY = re.compile(r'property:? "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? ')
+_PROPERTY = re.compile(
+    r'property:? "([a-z0-9._]+)"|for `?([a-z0-9._]+)`?:|^`?([a-z0-9]+(?:\.[a-z0-9]+)+)`? '
+    r"|\b((?:ssl|sasl)\.[a-z0-9.]*[a-z0-9])\b"
+)
+"""Where librdkafka's sentences name a setting. Values are no match: none begins like a name of TLS or SASL settings."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,8 +113,11 @@ class KafkaConnection:
 def refused_settings(error: Exception) -> ConfigError:
     """What librdkafka says of a wrong setting, without its value (which may be a secret)."""
     cause = kafka_error(error) if isinstance(error, KafkaException) else None
-    found = _PROPERTY.search(cause.str() if cause else str(error))
+    text = cause.str() if cause else str(error)
+    found = _PROPERTY.search(text)
     name = next((group for group in found.groups() if group), "unknown") if found else "unknown"
+    if "SASL mechanism" in text:
+        name = "sasl.mechanism"
     return ConfigError("KAFKA-SETTINGS", "librdkafka refuses a setting of the connection", setting=name)
 
 

@@ -285,9 +285,15 @@ class _Reader:
             batch = self._consume(min(self.chunk_messages, 10_000, end - self.next))
             before = self.next
             for message in batch:
+                if self.next >= end:
+                    break
                 error = message.error()
                 if error is not None:
-                    self._judge(error, message)
+                    if self._nothing_up_to_end(error, message):
+                        missing.append((self.next, end))
+                        self.next = end
+                        break
+                    self._judge(error)
                     continue
                 offset = message.offset()
                 assert offset is not None, "a record without an error has an offset"
@@ -345,22 +351,19 @@ class _Reader:
         try:
             return self.consumer.consume(count, min(0.2, self.patience))
         except KafkaException as exception:
-            self._judge(kafka_error(exception), None)
+            self._judge(kafka_error(exception))
             return []
 
-    def _judge(self, error: KafkaError, message: Message | None) -> None:
+    def _nothing_up_to_end(self, error: KafkaError, message: Message) -> bool:
+        """At the end of the log, behind the range: only transaction markers or aborted records were left."""
+        reached = message.offset()
+        return error.code() == KafkaError._PARTITION_EOF and reached is not None and reached >= self.range.end
+
+    def _judge(self, error: KafkaError) -> None:
         """Go on, or raise what an error event means."""
         code = error.code()
         if code == KafkaError._PARTITION_EOF:
-            reached = message.offset() if message is not None else None
-            if reached is not None and reached >= self.range.end > self.next:
-                # only transaction markers or aborted records up to the end of the log
-                log.warning(
-                    "kafka_offsets_missing", topic=self.range.topic, partition=self.range.partition,
-                    first=self.next, last=self.range.end - 1,
-                )  # fmt: skip
-                self.next = self.range.end
-            return
+            return  # a broker that was just elected may know less than the plan did; it will know more
         if code in PASSING and not error.fatal():
             self.last_fault = error
             return

@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_named_without_its_value(name: str, value: str, clien
         "producer": lambda: connection.producer({}, {"enable.idempotence": True}),
     }[client]
     with pytest.raises(ConfigError) as caught:
-        make()
+        make()  # type: ignore[no-untyped-call]
     assert caught.value.code == "KAFKA-SETTINGS"
     assert caught.value.coordinates["setting"] == name
     assert SECRET not in str(caught.value)

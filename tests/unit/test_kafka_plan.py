@@ -29,8 +29,11 @@ def app(partition: int, topic_id: str = ID) -> str:
     return f"land:{TOPIC}:{topic_id}:{partition}"
 
 
+NOTHING: dict[str, int] = {}
+
+
 def test_a_new_topic_is_read_from_its_beginning() -> None:
-    plan = plan_ranges(state(p0=(0, 5), p1=(0, 0), p2=(0, 3)), {}.get)
+    plan = plan_ranges(state(p0=(0, 5), p1=(0, 0), p2=(0, 3)), NOTHING.get)
     assert plan == [OffsetRange(TOPIC, ID, 0, 0, 5), OffsetRange(TOPIC, ID, 2, 0, 3)]
 
 
@@ -76,7 +79,7 @@ def test_a_log_that_ends_below_what_was_landed_is_never_accepted(accept_loss: bo
 
 
 def test_a_limit_starves_no_partition() -> None:
-    plan = plan_ranges(state(p0=(0, 1_000_000), p1=(0, 10), p2=(0, 500)), {}.get, 100)
+    plan = plan_ranges(state(p0=(0, 1_000_000), p1=(0, 10), p2=(0, 500)), NOTHING.get, 100)
     assert {piece.partition: len(piece) for piece in plan} == {0: 45, 1: 10, 2: 45}
     assert all(piece.start == 0 for piece in plan)
 
