@@ -272,7 +272,7 @@ class _Reader:
     def close(self) -> None:
         self.consumer.close()
 
-    def chunks(self) -> Iterator[Records]:
+    def chunks(self) -> Iterator[Records]:  # noqa: C901 - one loop over what Kafka may say
         """Records in chunks; the caller closes the reader."""
         end = self.range.end
         offsets, timestamps, values, headers, missing = _columns()
