@@ -1,9 +1,9 @@
-"""The lake against the truth: what is missing, what is too much, by table and by who said it; never a value."""
+"""The lake against the truth: what is missing, too much or different, by table, column and sender; never a value."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,14 +11,26 @@ import pyarrow.compute as pc
 
 from jobs.city.truth import Row, Truth
 from lake_layout.lake import Lake
+from schemas.findings import FINDINGS, Severity
 from schemas.table import INSTANT, Table
 from schemas.tables import TABLES
-from schemas.tables.ops import LEDGER
+from schemas.tables.ops import LEDGER, QUARANTINE
 
 _PLACE = ("topic_id", "partition", "offset")
+_KEY = ("source", "control_id", "segment_index")
 _EXAMPLES = 5
+_REASONS = frozenset(
+    finding.code
+    for finding in FINDINGS.values()
+    if finding.severity in (Severity.QUARANTINED, Severity.IGNORED)
+)
 _Coordinates = tuple[str, int, int]
 _Sender = tuple[str, str]
+_Values = tuple[object, ...]
+"""A row: its key, then its other columns in the order of their names."""
+
+_NOBODY: _Sender = ("nobody", "")
+"""Who says a row whose message is not in the ledger."""
 
 
 @dataclass(frozen=True)
@@ -29,49 +41,83 @@ class Difference:
         table: its name.
         missing: rows that must be there and are not.
         surplus: rows that are there and must not be.
-        examples: source and control id (synthetic) of some of them.
+        differing: rows that are there under their key with another value in some column.
+        columns: the columns in which they differ.
+        examples: source, control id (synthetic) and segment position of some of all these.
     """
 
     table: str
     missing: int
     surplus: int
+    differing: int
+    columns: tuple[str, ...]
     examples: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """For a person."""
+        counts = {"missing": self.missing, "too many": self.surplus, "different": self.differing}
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        columns = f" (in {', '.join(self.columns)})" if self.columns else ""
+        return f"{self.table}: rows {told}{columns}, such as {'; '.join(self.examples)}"
 
 
 def compare(lake: Lake, truth: Truth) -> list[Difference]:
-    """Compare dispositions and tables with the truth; empty where all is as it must be."""
+    """Compare dispositions, quarantine and all normalised tables with the truth; empty where nothing differs.
+
+    The lake must hold the city's messages only.
+
+    Raises:
+        LakeError: a table is not there.
+    """
     ledger = lake.dataset(LEDGER).to_table(columns=[*_PLACE, "source", "control_id", "disposition", "codes"])
-    found = [_disposition_differences(ledger, truth)]
-    said = {_coordinates(row): (row["source"], row["control_id"]) for row in ledger.to_pylist()}
+    rows = ledger.to_pylist()
+    said = {_coordinates(row): (str(row["source"]), str(row["control_id"] or "")) for row in rows}
+    found = [_dispositions(rows, truth), _quarantine(lake, said, truth)]
     by_name = {table.name: table for table in TABLES}
     names = sorted({*truth.tables, *(name for name in by_name if name.startswith("normalised/"))})
-    found += [_table_differences(lake, by_name[name], said, truth.tables.get(name, [])) for name in names]
+    found += [_table(lake, by_name[name], said, truth.tables.get(name, [])) for name in names]
     return [difference for difference in found if difference is not None]
 
 
-def _disposition_differences(ledger: pa.Table, truth: Truth) -> Difference | None:
-    wanted: Counter[tuple[object, ...]] = Counter(
-        (one.source, one.control_id, one.disposition, one.code) for one in truth.messages
+def _dispositions(ledger: Iterable[Mapping[str, object]], truth: Truth) -> Difference | None:
+    """Which of two equal messages is the duplicate depends on their order: dispositions are compared as bags."""
+    wanted: Counter[_Values] = Counter(
+        (one.source, one.control_id, None, one.code, one.disposition) for one in truth.messages
     )
-    there: Counter[tuple[object, ...]] = Counter()
-    for row in ledger.to_pylist():
-        reason = row["codes"][0] if row["disposition"] in ("ignored", "quarantined") and row["codes"] else ""
-        there[row["source"], row["control_id"] or "", row["disposition"], reason] += 1
-    return _difference(LEDGER.name, wanted, there)
+    there: Counter[_Values] = Counter()
+    for row in ledger:
+        codes = row["codes"] if isinstance(row["codes"], list) else []
+        # a message may have been refused for one reason and bear notices beside it
+        reasons = [code for code in codes if code in _REASONS]
+        reason = reasons[0] if reasons else ""
+        there[row["source"], row["control_id"] or "", None, reason, row["disposition"]] += 1
+    return _difference(LEDGER.name, ["code", "disposition"], wanted, there)
 
 
-def _table_differences(
+def _quarantine(lake: Lake, said: Mapping[_Coordinates, _Sender], truth: Truth) -> Difference | None:
+    wanted: Counter[_Values] = Counter(
+        (one.source, one.control_id, None, one.code)
+        for one in truth.messages
+        if one.disposition == "quarantined"
+    )
+    rows = lake.dataset(QUARANTINE).to_table(columns=[*_PLACE, "code"]).to_pylist()
+    there: Counter[_Values] = Counter(
+        (*said.get(_coordinates(row), _NOBODY), None, row["code"]) for row in rows
+    )
+    return _difference(QUARANTINE.name, ["code"], wanted, there)
+
+
+def _table(
     lake: Lake, table: Table, said: Mapping[_Coordinates, _Sender], rows: list[Row]
 ) -> Difference | None:
-    columns = sorted({column for row in rows for column in row} - {"source", "control_id"})
-    wanted = Counter(_key(row, columns) for row in rows)
-    names = {field.name for field in table.fields}
-    read = lake.dataset(table).to_table(columns=[*_PLACE, *(name for name in columns if name in names)])
-    there: Counter[tuple[object, ...]] = Counter()
+    columns = sorted({column for row in rows for column in row} - set(_KEY))
+    wanted: Counter[_Values] = Counter(_values(row, columns) for row in rows)
+    read = lake.dataset(table).to_table(columns=[*_PLACE, "segment_index", *columns])
+    there: Counter[_Values] = Counter()
     for row in _plain(read, table).to_pylist():
-        source, control_id = said.get(_coordinates(row), ("nobody", ""))
-        there[_key({**row, "source": source, "control_id": control_id}, columns)] += 1
-    return _difference(table.name, wanted, there)
+        source, control_id = said.get(_coordinates(row), _NOBODY)
+        there[_values({**row, "source": source, "control_id": control_id}, columns)] += 1
+    return _difference(table.name, columns, wanted, there)
 
 
 def _coordinates(row: Mapping[str, object]) -> _Coordinates:
@@ -79,26 +125,24 @@ def _coordinates(row: Mapping[str, object]) -> _Coordinates:
 
 
 def _plain(rows: pa.Table, table: Table) -> pa.Table:
-    """Values as the truth writes them: instants and dates as text, identifiers as ``value|authority|type``."""
+    """Instants and dates as the truth writes them: as text."""
     types = {field.name: field.type for field in table.fields}
     for position, name in enumerate(rows.column_names):
         kind = types.get(name)
         if kind == INSTANT:
-            rows = rows.set_column(
-                position,
-                name,
-                pc.strftime(rows.column(name).cast(pa.timestamp("s", "UTC")), "%Y-%m-%dT%H:%M:%SZ"),
-            )
+            seconds = rows.column(name).cast(pa.timestamp("s", "UTC"))
+            rows = rows.set_column(position, name, pc.strftime(seconds, "%Y-%m-%dT%H:%M:%SZ"))
         elif kind == pa.date32():
             rows = rows.set_column(position, name, pc.strftime(rows.column(name), "%Y-%m-%d"))
     return rows
 
 
-def _key(row: Mapping[str, object], columns: list[str]) -> tuple[object, ...]:
-    return (row["source"], row["control_id"], *(_hashable(row.get(column)) for column in columns))
+def _values(row: Mapping[str, object], columns: list[str]) -> _Values:
+    return tuple(_hashable(row.get(column)) for column in (*_KEY, *columns))
 
 
 def _hashable(value: object) -> object:
+    """Lists as tuples, and identifiers as the truth writes them: ``value|authority|type``."""
     if not isinstance(value, list):
         return value
     return tuple(
@@ -110,10 +154,41 @@ def _hashable(value: object) -> object:
 
 
 def _difference(
-    table: str, wanted: Counter[tuple[object, ...]], there: Counter[tuple[object, ...]]
+    table: str, columns: list[str], wanted: Counter[_Values], there: Counter[_Values]
 ) -> Difference | None:
+    """What is wanted against what is there; of two unlike rows under one key it is told where they differ."""
     missing, surplus = wanted - there, there - wanted
     if not missing and not surplus:
         return None
-    named = sorted({f"{key[0]} {key[1]}" for key in (*missing, *surplus)})[:_EXAMPLES]
-    return Difference(table, sum(missing.values()), sum(surplus.values()), tuple(named))
+    found = _by_key(surplus)
+    lacking = differing = 0
+    names: set[str] = set()
+    width = len(_KEY)
+    for row in missing.elements():
+        others = found.get(row[:width])
+        if others:
+            differing += 1
+            other = others.pop()
+            names |= {
+                name
+                for name, mine, its in zip(columns, row[width:], other[width:], strict=True)
+                if mine != its
+            }
+        else:
+            lacking += 1
+    left = sum(len(rows) for rows in found.values())
+    keys = sorted({_told(row[:width]) for row in (*missing, *surplus)})[:_EXAMPLES]
+    return Difference(table, lacking, left, differing, tuple(sorted(names)), tuple(keys))
+
+
+def _by_key(rows: Counter[_Values]) -> dict[_Values, list[_Values]]:
+    found: dict[_Values, list[_Values]] = {}
+    for row in rows.elements():
+        found.setdefault(row[: len(_KEY)], []).append(row)
+    return found
+
+
+def _told(key: _Values) -> str:
+    source, control_id, segment = key
+    place = "" if segment is None else f", segment {segment}"
+    return f"{source} {control_id or '(no control id)'}{place}"

@@ -11,12 +11,17 @@ from schemas.source import Source
 
 
 class Level(Enum):
-    """Administrative level of an institution."""
+    """Administrative level of an institution, and how busy it is beside the others."""
 
-    CITY = "city"
-    COUNTY = "county"
-    TOWNSHIP = "township"
-    VILLAGE = "village"
+    CITY = ("city", 6)
+    COUNTY = ("county", 3)
+    TOWNSHIP = ("township", 2)
+    VILLAGE = ("village", 1)
+
+    @property
+    def weight(self) -> int:
+        """Share of the city's traffic."""
+        return self.value[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ INSTITUTIONS: tuple[Institution, ...] = (
     Institution("CITY02", "市第二演示医院", Level.CITY, "", "MB0000025", *_GB),
     Institution("COUN01", "东县演示医院", Level.COUNTY, "CITY01", "MB0000033", *_GB_SILENT),
     Institution("COUN02", "西县演示医院", Level.COUNTY, "CITY01", "MB0000041", *_UTF8),
-    Institution("COUN03", "南县演示中医院", Level.COUNTY, "CITY02", "MB0000050", *_GB),
+    Institution("COUN03", "南县演示中医院", Level.COUNTY, "CITY02", "MB0000050", *_UTF8_SILENT),
     Institution("TOWN01", "河口镇演示卫生院", Level.TOWNSHIP, "COUN01", "MB0000068", *_UTF8_SILENT),
     Institution("TOWN02", "青山镇演示卫生院", Level.TOWNSHIP, "COUN01", "MB0000076", *_GB),
     Institution("TOWN03", "石桥镇演示卫生院", Level.TOWNSHIP, "COUN02", "MB0000084", *_UTF8),

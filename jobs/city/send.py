@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.mllp.client import MllpClient, read_acknowledgement
-from jobs.city.institutions import Institution
 from jobs.city.traffic import Planned
 
 PER_FILE = 50
@@ -16,7 +16,7 @@ PER_FILE = 50
 
 @dataclass
 class Answers:
-    """Answers by code, and how many were not what the city expected."""
+    """Answers by code, and how many were not what the city expected (MSA-1, and MSA-2 where it is known)."""
 
     codes: dict[str, int] = field(default_factory=dict)
     unexpected: int = 0
@@ -57,12 +57,20 @@ async def send_over_mllp(
             while (planned := await queue.get()) is not None:
                 reply = read_acknowledgement(await client.send(planned.payload))
                 answers.codes[reply.code] = answers.codes.get(reply.code, 0) + 1
-                answers.unexpected += reply.code != planned.answer
+                control_id = planned.expected.control_id.encode("ascii")
+                answers.unexpected += reply.code != planned.answer or bool(
+                    control_id and reply.control_id != control_id
+                )
                 on_answer(answers.total)
         finally:
             await client.close()
 
-    for planned in messages:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, planned in enumerate(messages):
+        if rate:
+            # by the clock, not by a pause after each: what is late is made up for
+            await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
         name = planned.institution.code
         if name not in lanes:
             lanes[name] = asyncio.Queue(maxsize=16)
@@ -75,8 +83,6 @@ async def send_over_mllp(
                 putting.cancel()
                 await task
         await putting
-        if rate:
-            await asyncio.sleep(1 / rate)
     for queue in lanes.values():
         await queue.put(None)
     await asyncio.gather(*tasks)
@@ -84,35 +90,35 @@ async def send_over_mllp(
 
 
 def write_files(messages: Iterable[Planned], folder: Path) -> int:
-    """Write messages as files of up to fifty, a folder for each source; how many files.
+    """Write messages as files of at most fifty, a folder for each source; how many files.
 
-    What is no message stands at the beginning of a file of its own: within another file it would be read as the
-    end of the message before it.
+    What is no message begins a file, with messages after it: within a file it would be read as the end of the message
+    before it, and a file with nothing else would be passed over as foreign. Wide text has a file of its own, since
+    its line ends are none to those who read bytes.
     """
-    waiting: dict[str, list[bytes]] = {}
-    numbers: dict[str, int] = {}
-    files = 0
-
-    def write(institution: Institution | str, parts: list[bytes]) -> None:
-        nonlocal files
-        name = institution if isinstance(institution, str) else institution.source
-        numbers[name] = numbers.get(name, 0) + 1
-        target = folder / name
-        target.mkdir(parents=True, exist_ok=True)
-        (target / f"{name}-{numbers[name]:05d}.hl7").write_bytes(b"".join(parts))
-        files += 1
-
+    readable: dict[str, list[bytes]] = {}
+    junk: dict[str, list[bytes]] = {}
+    wide: dict[str, list[bytes]] = {}
     for planned in messages:
-        source = planned.institution.source
-        parts = waiting.setdefault(source, [])
-        if not planned.payload.startswith(b"MSH") and parts:
-            write(source, parts)
-            parts = waiting[source] = []
-        parts.append(planned.payload)
-        if len(parts) >= PER_FILE:
-            write(source, parts)
-            waiting[source] = []
-    for source, parts in sorted(waiting.items()):
-        if parts:
-            write(source, parts)
+        payload = planned.payload
+        kind = readable if payload.startswith(b"MSH") else wide if b"\0" in payload[:4] else junk
+        kind.setdefault(planned.institution.source, []).append(payload)
+    files = 0
+    for source in sorted({*readable, *junk, *wide}):
+        contents = _files(readable.get(source, []), junk.get(source, [])) + wide.get(source, [])
+        target = folder / source
+        target.mkdir(parents=True, exist_ok=True)
+        for number, content in enumerate(contents, 1):
+            (target / f"{source}-{number:05d}.hl7").write_bytes(content)
+        files += len(contents)
     return files
+
+
+def _files(messages: Sequence[bytes], junk: Sequence[bytes]) -> list[bytes]:
+    """Messages in their order, cut into as many files as are needed, the first ones with junk at their beginning."""
+    count = max(math.ceil(len(messages) / PER_FILE), len(junk))
+    cuts = [len(messages) * place // count for place in range(count + 1)] if count else [0]
+    return [
+        b"".join([*junk[place : place + 1], *messages[cuts[place] : cuts[place + 1]]])
+        for place in range(count)
+    ]

@@ -9,8 +9,9 @@ from enum import Enum
 from random import Random
 
 from jobs.city.institutions import INSTITUTIONS, Institution
-from jobs.city.messages import Draft, Header, Result, Stay, admission, other, report
-from jobs.city.people import Person, person
+from jobs.city.messages import ADMISSIONS, Draft, Header, Order, Stay, admission, other, report
+from jobs.city.people import Doctor, Person, doctor, person
+from jobs.city.results import SERVICES, Result, corrected, results
 from jobs.city.truth import Expected, Row, Truth
 
 BASE = datetime(2026, 3, 2, 7, 0, 0)  # noqa: DTZ001 - HL7 writes local times
@@ -31,7 +32,7 @@ class Planned:
     Attributes:
         institution: who sends it.
         payload: its bytes.
-        answer: what the listener must answer (MSA-1); files have no answer.
+        answer: what the listener must answer (MSA-1); a file has nobody to answer to.
         expected: what must become of it.
         rows: the rows it must become where it is read.
     """
@@ -43,22 +44,22 @@ class Planned:
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
 
-CATALOGUE: tuple[tuple[str, str, str, str, float, float], ...] = (
-    # LOINC, display, unit, reference range, typical low, typical high
-    ("6690-2", "白细胞计数", "10*9/L", "3.5-9.5", 2.0, 14.0),
-    ("789-8", "红细胞计数", "×10¹²/L", "3.8～5.1", 3.0, 6.0),
-    ("718-7", "血红蛋白", "g/L", "115-150", 80.0, 170.0),
-    ("777-3", "血小板计数", "×10⁹/L", "125-350", 60.0, 400.0),
-    ("2345-7", "葡萄糖", "mmol/L", "3.9-6.1", 3.0, 12.0),
-    ("2160-0", "肌酐", "μmol/L", "41-81", 30.0, 150.0),
-    ("3094-0", "尿素", "mmol/L", "2.6-7.5", 2.0, 12.0),
-    ("1742-6", "丙氨酸氨基转移酶", "U/L", "7-40", 5.0, 120.0),
-    ("2951-2", "钠", "mmol/L", "137-147", 130.0, 150.0),
-    ("2823-3", "钾", "mmol/L", "3.5-5.3", 3.0, 6.0),
-)
-SERVICES = (("58410-2", "血常规"), ("24323-8", "生化全项"), ("24356-8", "尿常规"))
-_ADMISSIONS = ("A01", "A02", "A03", "A04", "A05", "A06", "A07", "A08", "A11", "A12", "A13", "A28", "A31")
-_OTHERS = ("SIU^S12", "MDM^T02", "ORM^O01")
+_OTHERS = ("SIU^S12^SIU_S12", "MDM^T02^MDM_T02", "ORM^O01^ORM_O01")
+_REPORT = "ORU^R01^ORU_R01"
+_DOCTORS = 120
+_ORDERS_PER_TRANSPORT = 500_000
+_REMEMBERED = 50
+"""So many of the last messages may be sent again, and so many reports be corrected."""
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """A report that may be followed by another on the same order."""
+
+    institution: Institution
+    order: Order
+    status: str
+    results: list[Result]
 
 
 class City:
@@ -75,11 +76,16 @@ class City:
         self.rng = Random(f"{seed} {transport.value}")  # noqa: S311 - repeatable on purpose
         residents = Random(seed)  # noqa: S311
         self.people = [person(residents, number) for number in range(people)]
+        self.doctors = [doctor(residents, number) for number in range(1, _DOCTORS)]
         self.transport = transport
         self.clock = base
         self.numbers = dict.fromkeys((one.code for one in INSTITUTIONS), 0)
         self.truth = Truth()
         self._resendable: list[tuple[Planned, Header]] = []
+        self._reported: list[_Reported] = []
+        self._room = dict.fromkeys(self.numbers, 0)
+        self._orders = 0 if transport is Transport.MLLP else _ORDERS_PER_TRANSPORT
+        self._weights = [one.level.weight for one in INSTITUTIONS]
 
     def messages(self, count: int) -> Iterator[Planned]:
         """``count`` messages, one after the other; ``truth`` grows with them."""
@@ -97,7 +103,7 @@ class City:
             return self._reused_control_id()
         if chance < 0.07:
             return self._malformed()
-        institution, who = self.rng.choice(INSTITUTIONS), self.rng.choice(self.people)
+        institution, who = self._institution(), self.rng.choice(self.people)
         if chance < 0.09:
             return self._training(institution, who)
         if chance < 0.17:
@@ -105,7 +111,12 @@ class City:
             return self._read(other(self._header(institution, kind), who, self.rng.randrange(10**6)))
         if chance < 0.55:
             return self._read(self._admission(self._header(institution, ""), who))
-        return self._read(self._report(self._header(institution, "ORU^R01^ORU_R01"), who))
+        if chance < 0.60 and self._reported:
+            return self._read(self._later_report())
+        return self._read(self._report(institution, who))
+
+    def _institution(self) -> Institution:
+        return self.rng.choices(INSTITUTIONS, self._weights)[0]
 
     def _header(self, institution: Institution, kind: str, control_id: str = "") -> Header:
         if not control_id:
@@ -118,43 +129,59 @@ class City:
         header = draft.header
         expected = Expected(header.institution.source, header.control_id, disposition)
         planned = Planned(header.institution, draft.payload(), "AA", expected, draft.rows)
-        self._resendable = [*self._resendable[-49:], (planned, header)]
+        self._room[header.institution.code] += 1
+        self._resendable = [*self._resendable[1 - _REMEMBERED :], (planned, header)]
         return planned
 
     def _admission(self, header: Header, who: Person) -> Draft:
-        event = self.rng.choice(_ADMISSIONS)
-        admitted = self.clock - timedelta(hours=self.rng.randrange(1, 200))
-        stay = Stay(
+        event = self.rng.choice(tuple(ADMISSIONS))
+        kind = f"ADT^{event}^{ADMISSIONS[event]}"
+        return admission(replace(header, kind=kind), who, self._stay(who, event))
+
+    def _stay(self, who: Person, event: str = "") -> Stay:
+        return Stay(
             visit=f"V{who.number:06d}{self.rng.randrange(10)}",
             kind="O" if event == "A04" else "I",
             ward=f"W{self.rng.randrange(1, 20):02d}",
             room=self.rng.randrange(1, 30),
             bed=self.rng.randrange(1, 5),
-            doctor=self.rng.randrange(1, 300),
-            admitted=admitted,
+            doctor=self._doctor(),
+            admitted=self.clock - timedelta(hours=self.rng.randrange(1, 200)),
             discharged=self.clock if event == "A03" else None,
+            prior_ward=f"W{self.rng.randrange(1, 20):02d}" if event in ("A02", "A12") else None,
         )
-        return admission(replace(header, kind=f"ADT^{event}^ADT_{event}"), who, stay)
 
-    def _report(self, header: Header, who: Person) -> Draft:
-        status = self.rng.choices(("F", "P", "C"), (8, 1, 1))[0]
-        results = [self._result(status) for _ in range(self.rng.randrange(5, 21))]
+    def _doctor(self) -> Doctor:
+        return self.rng.choice(self.doctors)
+
+    def _report(self, institution: Institution, who: Person) -> Draft:
+        """A first report, final or preliminary."""
+        status = self.rng.choices(("F", "P"), (8, 2))[0]
         taken = self.clock - timedelta(minutes=self.rng.randrange(20, 300))
-        order = self.rng.randrange(10**6)
-        return report(header, who, order, self.rng.choice(SERVICES), results, taken)
+        self._orders += 1
+        order = Order(
+            number=self._orders,
+            person=who,
+            service=self.rng.choice(SERVICES),
+            orderer=self._doctor(),
+            ordered=taken - timedelta(minutes=self.rng.randrange(5, 60)),
+            taken=taken,
+            stay=self._stay(who) if self.rng.random() < 0.5 else None,
+        )
+        return self._told(_Reported(institution, order, status, results(self.rng, status)))
 
-    def _result(self, status: str) -> Result:
-        code, display, unit, reference, low, high = self.rng.choice(CATALOGUE)
-        kind = self.rng.choices(("NM", "SN", "ST", "CE"), (80, 7, 7, 6))[0]
-        number = round(self.rng.uniform(low, high), 1)
-        flag = self.rng.choice(("", "H", "L", "N"))
-        if kind == "SN":
-            return Result(code, display, kind, f">^{number}", number, ">", unit, reference, "H", status)
-        if kind == "ST":
-            return Result(code, display, kind, "阴性(-)", None, None, "", "", flag, status)
-        if kind == "CE":
-            return Result(code, display, kind, "260385009^阴性^SCT", None, None, "", "", flag, status)
-        return Result(code, display, kind, f"{number}", number, None, unit, reference, flag, status)
+    def _later_report(self) -> Draft:
+        """Another report on an order: the final one after a preliminary one, or a correction of a final one."""
+        before = self._reported.pop(self.rng.randrange(len(self._reported)))
+        if before.status == "P":
+            final = [replace(one, status="F") for one in before.results]
+            return self._told(replace(before, status="F", results=final))
+        return self._told(replace(before, status="C", results=corrected(self.rng, before.results)))
+
+    def _told(self, said: _Reported) -> Draft:
+        self._reported = [*self._reported[1 - _REMEMBERED :], said]
+        header = self._header(said.institution, _REPORT)
+        return report(header, said.order, said.status, said.results)
 
     def _resend(self) -> Planned:
         """The same message again: as it was, or with a new MSH-7 of the same day."""
@@ -179,35 +206,55 @@ class City:
             return self._resend()
         first, _ = self.rng.choice(same_day)
         again = self._header(first.institution, "ADT^A08^ADT_A01", first.expected.control_id)
-        who = self.rng.choice(self.people)
-        draft = admission(
-            again, who, Stay("V9999999", "I", "W99", self.rng.randrange(10**6), 1, 1, self.clock)
-        )
+        draft = admission(again, self.rng.choice(self.people), self._stay(self.people[0]))
         expected = replace(first.expected, disposition="conflict")
         return Planned(first.institution, draft.payload(), "AA", expected, draft.rows)
 
     def _training(self, institution: Institution, who: Person) -> Planned:
-        header = replace(self._header(institution, "ORM^O01"), processing_id=self.rng.choice("TD"))
+        header = replace(self._header(institution, "ORM^O01^ORM_O01"), processing_id=self.rng.choice("TD"))
         draft = other(header, who, 1)
         expected = Expected(institution.source, header.control_id, "ignored", "HL7-PROCESSING-ID")
         return Planned(institution, draft.payload(), "AA", expected)
 
     def _malformed(self) -> Planned:
-        """What cannot be a message: the listener refuses it, a file brings it to quarantine."""
-        institution = self.rng.choice(INSTITUTIONS)
+        """What cannot be read: what is no message the listener refuses, and a file brings it to quarantine.
+
+        A message that says it is in UTF-16 can be acknowledged, for its header is read as bytes. What cannot be read
+        has no control id in the ledger.
+        """
+        institution = self._institution()
         header = self._header(institution, "ADT^A01^ADT_A01")
-        over_mllp = self.transport is Transport.MLLP
-        if self.rng.random() < 0.5:
-            payload = header.line("|", "^^\\&").encode(institution.charset) + b"\rPID|1||1\r"
-            code = "HL7-DELIMITERS"
-        elif over_mllp:
-            payload = (
-                header.line().replace(f"|{header.control_id}|", "||").encode(institution.charset)
-                + b"\rPID|1||1\r"
-            )
-            code = "HL7-CONTROL-ID-MISSING"
-        else:
-            payload = f"EVN|A01|{header.control_id}\rPID|1||1\r".encode("ascii")
-            code = "HL7-NO-MSH"
-        expected = Expected(institution.source, "", "" if over_mllp else "quarantined", code)
-        return Planned(institution, payload, "AR", expected)
+        name, over_mllp = institution.source, self.transport is Transport.MLLP
+        disposition, answer = ("", "AR") if over_mllp else ("quarantined", "")
+        kinds = ["delimiters", "names UTF-16", "no control id" if over_mllp else "is UTF-16"]
+        if self._room[institution.code] > 0:
+            # in files each needs a message after it, or else the file would be none of HL7
+            self._room[institution.code] -= 1
+            kinds.append("no MSH")
+        match self.rng.choice(kinds):
+            case "delimiters":
+                # MSH-2 with one character twice
+                payload = _junk(header.line("|", "^^\\&"))
+                return Planned(
+                    institution, payload, answer, Expected(name, "", disposition, "HL7-DELIMITERS")
+                )
+            case "no MSH":
+                payload = _junk(f"EVN|A01|{header.control_id}")
+                return Planned(institution, payload, answer, Expected(name, "", disposition, "HL7-NO-MSH"))
+            case "names UTF-16":
+                payload = _junk(replace(header, charset="UNICODE UTF-16").line())
+                expected = Expected(name, "", "quarantined", "HL7-CHARSET-UNSUPPORTED")
+                return Planned(institution, payload, "AA", expected)
+            case "is UTF-16":
+                payload = _junk(header.line()).decode("ascii").encode("utf-16")
+                expected = Expected(name, "", disposition, "HL7-CHARSET-UNSUPPORTED")
+                return Planned(institution, payload, answer, expected)
+            case _:
+                payload = _junk(header.line().replace(f"|{header.control_id}|", "||"))
+                expected = Expected(name, "", disposition, "HL7-CONTROL-ID-MISSING")
+                return Planned(institution, payload, answer, expected)
+
+
+def _junk(first: str) -> bytes:
+    """Two segments; what stands in them is ASCII."""
+    return f"{first}\rPID|1||1\r".encode("ascii")

@@ -17,7 +17,7 @@ class Expected:
 
     Attributes:
         source: name of the connection.
-        control_id: MSH-10; empty where there is none.
+        control_id: MSH-10; empty where there is none, and where the message is not to be read at all.
         disposition: one of the five; empty where the listener refuses the message, so that it never gets there.
         code: reason of quarantine or of being ignored.
     """

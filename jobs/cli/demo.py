@@ -10,7 +10,7 @@ import typer
 
 
 def demo_command(
-    messages: Annotated[int, typer.Option(min=30, help="How many, over MLLP and in files together.")] = 1500,
+    messages: Annotated[int, typer.Option(min=30, help="How many, over MLLP and in files together.")] = 1000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same traffic.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the services running, to look around.")] = False,
     folder: Annotated[Path | None, typer.Option(help="State folder, made afresh; default .phl/demo.")] = None,
@@ -44,9 +44,7 @@ def demo_command(
         counts = ", ".join(f"{count} {name}" for name, count in sorted(outcome.dispositions.items()))
         typer.echo(f"messages: {counts}")
         for one in outcome.differences:
-            typer.echo(
-                f"{one.table}: {one.missing} rows missing, {one.surplus} too many, such as {', '.join(one.examples)}"
-            )
+            typer.echo(one.sentence())
         if not outcome.differences:
             typer.echo(
                 f"the tables are what the city knows: {outcome.rows} rows compared, no difference"
