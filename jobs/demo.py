@@ -25,6 +25,9 @@ from lake_layout.lake import Lake
 from schemas.errors import LakeError, TransportError
 
 FOLDER = Path(".phl") / "demo"
+_PATIENCE = 60
+"""Seconds that the listener has for its end."""
+
 QUERY = """SELECT institution, observation_display AS test, count(*) AS results,
        round(avg(value_number), 1) AS mean, any_value(unit_code) AS unit
 FROM normalised.observation
@@ -151,6 +154,10 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(60)
+        try:
+            self.process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
