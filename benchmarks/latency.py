@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.cluster import Cluster, cluster
 from benchmarks.measure import show
-from connectors.kafka.deliver import deliver_all
+from connectors.kafka.deliver import FLUSH_SECONDS, make_producer
 from connectors.kafka.topics import ensure_topic
 from connectors.routing import HL7_TOPIC, record_for
 from jobs.city.corpus import corpus
@@ -32,6 +32,9 @@ from schemas.tables.ops import LEDGER
 
 WARM_UP = 10.0
 """Seconds in which the workers start; what is received meanwhile does not count."""
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at the ledger; part of what is measured."""
 
 
 def main() -> None:
@@ -67,6 +70,7 @@ def measure(running: Cluster, seconds: float, rate: int) -> list[float]:
         )
     )
     source = Source("bench")
+    producer = make_producer(running.connection, FLUSH_SECONDS)
     messages = corpus(3, int((seconds + WARM_UP) * rate) + rate)
     began = time.monotonic()
     counts_from = datetime.now(UTC).timestamp() + WARM_UP
@@ -76,8 +80,11 @@ def measure(running: Cluster, seconds: float, rate: int) -> list[float]:
         due = int(min(time.monotonic() - began, seconds + WARM_UP) * rate)
         if due > sent:
             now = datetime.now(UTC)
-            batch = [record_for(m, read_header(m), source, now) for m in islice(messages, due - sent)]
-            sent += deliver_all(running.connection, batch, lambda _: None)
+            for message in islice(messages, due - sent):
+                record = record_for(message, read_header(message), source, now)
+                producer.produce(record.topic, record.value, record.key, headers=list(record.headers))
+            sent = due
+        producer.poll(0)
         try:
             newest = lake.version(LEDGER)
         except LakeError:  # the workers have not made the tables yet
@@ -89,7 +96,7 @@ def measure(running: Cluster, seconds: float, rate: int) -> list[float]:
                 if received.timestamp() >= counts_from:
                     delays.append(visible - received.timestamp())
         version = newest
-        time.sleep(0.05)
+        time.sleep(LOOK_EVERY)
     return delays
 
 
