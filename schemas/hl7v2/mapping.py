@@ -1,0 +1,190 @@
+"""The vocabulary that mappings are written in: which segment makes a row of a table, and where its columns come from.
+
+A place is written as HL7 writes it: ``PID-5.1.1`` is the first subcomponent of the first component of field 5.
+What a column becomes follows from its type in the table:
+
+======================  ==================================================================================
+type of the column      what is read
+======================  ==================================================================================
+string                  the text, escapes resolved, of the field's first (or preferred) repetition
+timestamp               an instant; ``<name>_precision`` and ``<name>_offset`` come with it
+date32                  the date, where sent to the day
+float64, int32          a number (NM)
+list of string          the text of every repetition, of every segment of that name that belongs to the row
+list of a structure     likewise, parted after the data type of that structure (``schemas/hl7v2/datatypes.py``)
+======================  ==================================================================================
+
+Several places are tried in turn: where they name different fields, the first field that is there at all decides
+(so that a number and its namespace come from the same segment); within one field, the first value. A list holds the
+repetitions of all its places.
+
+A place in another segment than the row's own is read from the segment of that name that belongs to the row
+(``schemas/hl7v2/structure.py``). ``PID(1)-3`` is PID-3 of the message's first PID, whatever the row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from schemas.table import Table
+
+_PLACE = re.compile(r"([A-Z][A-Z0-9]{2})(\(1\))?-(\d+)(?:\.(\d+)(?:\.(\d+))?)?")
+
+_TRIGGERS = re.compile(r"([A-Z]+)(\d+)(?:-[A-Z]+(\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a message.
+
+    Attributes:
+        segment: segment name.
+        field: HL7 field number, from 1.
+        component: from 1; 0 for the whole repetition.
+        subcomponent: from 1; 0 for the whole component.
+        first: whether the message's first segment of that name is meant, whatever the row.
+    """
+
+    segment: str
+    field: int
+    component: int = 0
+    subcomponent: int = 0
+    first: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """Read ``PID-5.1.1``.
+
+        Raises:
+            ValueError: where it is not written so.
+        """
+        match = _PLACE.fullmatch(text)
+        if match is None:
+            raise ValueError(f"not a place in a message: {text}")
+        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[5] or 0), bool(match[2]))
+
+    def __str__(self) -> str:
+        parts = f".{self.component}" if self.component else ""
+        parts += f".{self.subcomponent}" if self.subcomponent else ""
+        return f"{self.segment}{'(1)' if self.first else ''}-{self.field}{parts}"
+
+
+@dataclass(frozen=True)
+class TableMapping:
+    """How segments of a kind become rows of a table.
+
+    Attributes:
+        table: the table.
+        segment: each segment of this name becomes a row.
+        places: column name → places in the order in which they are tried.
+        version: places of the time that orders the versions of a thing; MSH-7, then the receipt, come after.
+        takes: segments that belong to the row and that it holds wholly, so that ``segment`` has no row of them.
+        later: whether the message's first segment of the name makes no row (a second PID is linked to the first).
+        unless: the row is made only where its order has no segment of these names (an ORC whose order has an OBR
+            is no row of its own).
+    """
+
+    table: Table
+    segment: str
+    places: Mapping[str, tuple[Place, ...]]
+    version: tuple[Place, ...]
+    takes: tuple[str, ...] = ()
+    later: bool = False
+    unless: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = set(self.places) - {field.name for field in self.table.fields}
+        if unknown:
+            raise ValueError(f"{self.table.name} has no columns {sorted(unknown)}")
+
+
+def mapping(
+    table: Table,
+    segment: str,
+    columns: Mapping[str, str],
+    *,
+    version: str = "",
+    takes: tuple[str, ...] = (),
+    later: bool = False,
+    unless: tuple[str, ...] = (),
+) -> TableMapping:
+    """A mapping written as text: column name → places with blanks between them."""
+    places = {name: tuple(Place.of(place) for place in text.split()) for name, text in columns.items()}
+    return TableMapping(
+        table,
+        segment,
+        MappingProxyType(places),
+        tuple(Place.of(place) for place in version.split()),
+        takes,
+        later,
+        unless,
+    )
+
+
+def coded(name: str, *fields: str) -> dict[str, str]:
+    """The columns of a coded element (CE, CWE, CNE: HL7 v2.5.1 §2.A.13): two triplets, version and original text.
+
+    Args:
+        name: as given to ``schemas.tables.columns.coded``.
+        fields: places of whole fields, such as ``OBR-4``, tried in turn.
+    """
+    parts = {
+        "code": 1, "display": 2, "system": 3, "alt_code": 4, "alt_display": 5, "alt_system": 6,
+        "system_version": 7, "text": 9,
+    }  # fmt: skip
+    return {
+        f"{name}_{part}": " ".join(f"{field}.{number}" for field in fields) for part, number in parts.items()
+    }
+
+
+def practitioner(name: str, *fields: str) -> dict[str, str]:
+    """The columns of a person who acts (XCN: HL7 v2.5.1 §2.A.88).
+
+    Args:
+        name: as given to ``schemas.tables.columns.practitioner``.
+        fields: places of whole fields, such as ``OBR-16``, tried in turn.
+    """
+    parts = {"id": "1", "family_name": "2.1", "given_name": "3"}
+    return {
+        f"{name}_{part}": " ".join(f"{field}.{place}" for field in fields) for part, place in parts.items()
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """Messages that are read alike.
+
+    Attributes:
+        code: MSH-9.1.
+        triggers: MSH-9.2; where a sender leaves it out, EVN-1, else ``default_trigger``.
+        mappings: the rows they become; what these take does not go to ``segment``.
+        doc: one sentence.
+        standard: the clause.
+        default_trigger: what the code alone stands for.
+    """
+
+    code: str
+    triggers: frozenset[str]
+    mappings: tuple[TableMapping, ...]
+    doc: str
+    standard: str
+    default_trigger: str = ""
+
+
+def triggers(text: str) -> frozenset[str]:
+    """Trigger events written as ``A01-A03 A08 PC1``.
+
+    Raises:
+        ValueError: where they are not written so.
+    """
+    found: set[str] = set()
+    for item in text.split():
+        match = _TRIGGERS.fullmatch(item)
+        if match is None:
+            raise ValueError(f"not a trigger event: {item}")
+        letters, first, last = match[1], match[2], match[3] or match[2]
+        found |= {f"{letters}{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)}
+    return frozenset(found)
