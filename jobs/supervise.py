@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from jobs.exit_codes import DEFECT
+from jobs.stage_metrics import worker_ended
 from schemas.errors import ConfigError, LakeError
 
 log = structlog.get_logger(__name__)
@@ -87,6 +88,7 @@ def _look_after(worker: Worker, now: float) -> None:
             worker.failures = 0
         return
     worker.process = None
+    worker_ended(worker.stage, code)
     if code == LakeError.exit_code:
         raise LakeError(
             "STAGE-STOPPED", "a stage met a state it must not go on from; see its log", stage=worker.stage

@@ -92,8 +92,6 @@ def _land_command(config: Path | None, *, accept_loss: bool) -> list[str]:
 
 
 def _for_ever(stages: list[str], every: float, port: int | None, config: Path | None) -> None:
-    from jobs.supervise import Worker, supervise, worker_command
-
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -103,20 +101,24 @@ def _for_ever(stages: list[str], every: float, port: int | None, config: Path | 
         signal.signal(number, ask)
     with tempfile.TemporaryDirectory(prefix="phl-metrics-") as folder:
         if port is not None:
-            # Read by the workers when they import the metrics; they write there, this process serves the sum.
+            # Read when the metrics are imported, by the workers and below; this process serves the sum.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            _serve(folder, port)
+            _serve(folder, port, stages)
+        from jobs.supervise import Worker, supervise, worker_command
+
         workers = [Worker(stage, worker_command(stage, every, config)) for stage in stages]
         supervise(workers, lambda: bool(asked))
     sys.stderr.flush()
 
 
-def _serve(folder: str, port: int) -> None:
+def _serve(folder: str, port: int, stages: list[str]) -> None:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
 
     from jobs.metrics import serve_metrics
+    from jobs.stage_metrics import StageCollector, begin
+    from pipelines.modalities import MODALITIES
 
+    begin(stages, [modality.name for modality in MODALITIES])
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+    registry.register(StageCollector(folder))
     serve_metrics(registry, port)

@@ -1,0 +1,85 @@
+"""What a stage's worker does: look for new messages, run a batch, report, rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from jobs.maintenance import Maintenance
+from jobs.run_stages import (
+    Context,
+    Outcome,
+    check_landed,
+    land_batch,
+    land_lag,
+    normalise_batch,
+    normalise_lag,
+    prepare,
+)
+from jobs.settings import load_settings
+from jobs.stage_metrics import StageMetrics
+from jobs.wiring import contexts
+
+STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context], int]]] = {
+    "land": (land_batch, land_lag),
+    "normalise": (normalise_batch, normalise_lag),
+}
+"""Stage → (run one batch, how many messages are left)."""
+
+
+BACKLOG = 10_000
+"""With so many messages left the next batch begins at once, whatever the interval."""
+
+
+class Stop:
+    """Set by SIGTERM and SIGINT; the batch under way is finished first."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def is_asked(self) -> bool:
+        """Whether the worker is to end."""
+        return self.asked
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def work(stage: str, every: float, config: Path | None, parent: int) -> None:
+    """Run batches of a stage until told to stop or until the supervisor is gone.
+
+    Args:
+        stage: a key of ``STAGES``.
+        every: seconds from the start of one look for new messages to the next; none while there is more to do.
+        config: the settings' file.
+        parent: process id of the supervisor; it may be gone before this process has begun to look.
+    """
+    run, lag = STAGES[stage]
+    stop = Stop()
+    settings = load_settings(config)
+    lanes = [(context, StageMetrics(stage, context.modality.name)) for context in contexts(settings)]
+    maintenance = Maintenance(stage)
+    for context, _ in lanes:
+        prepare(context)
+        if stage == "land":
+            check_landed(context)
+    while not stop.is_asked() and os.getppid() == parent:
+        began = time.monotonic()
+        busy = False
+        for context, metrics in lanes:
+            outcome = run(context)
+            if outcome is not None:
+                metrics.batch(outcome)
+                maintenance.after(context, outcome)
+            looked_at = time.time()
+            left = lag(context)
+            metrics.lag(left, looked_at)
+            busy = busy or left >= BACKLOG
+        while not busy and (rest := every - (time.monotonic() - began)) > 0 and not stop.is_asked():
+            time.sleep(min(rest, 0.2))
