@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import signal
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -123,7 +125,12 @@ async def listen(settings: Settings, port: int | None, ready: Callable[[list[int
     for wanted in ports_of(service.matches, settings.listen.port if port is None else port):
         try:
             opened.append(await listener.open(settings.listen.host, wanted, tls))
-        except OSError:
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise ConfigError(
+                    "LISTEN-HOST", "this machine has no such address",
+                    setting="listen.host", host=settings.listen.host,
+                ) from None  # fmt: skip
             raise ConfigError(
                 "LISTEN-PORT", "the port cannot be had; does something else listen there?",
                 setting="listen.port", host=settings.listen.host, port=wanted,

@@ -94,6 +94,22 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _brokers(text: str) -> str:
+    for broker in text.split(","):
+        host, colon, port = broker.strip().rpartition(":")
+        if not colon or "]" in port:  # a name without a port, or an IPv6 address in brackets
+            host, port = broker.strip(), "9092"
+        if not host or re.search(r"\s", host) or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError("give HOST:PORT of each broker, with commas between them")
+    return text
+
+
+def _endpoint(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+/?", text):
+        raise ValueError("give http://HOST:PORT or https://HOST:PORT, without a path")
+    return text
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Property = Annotated[SecretStr, BeforeValidator(_text)]
@@ -106,7 +122,7 @@ class _Section(BaseModel):
 class KafkaSettings(_Section):
     """``[kafka]``; without ``bootstrap`` the embedded broker is used."""
 
-    bootstrap: str | None = Field(default=None, min_length=1)
+    bootstrap: Annotated[str, AfterValidator(_brokers)] | None = None
     topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=-1, ge=-1, le=32_767)
@@ -130,7 +146,7 @@ class LakeSettings(_Section):
 class S3Settings(_Section):
     """``[s3]``: how to reach the store of an ``s3://`` lake; what is not given is found as AWS' tools find it."""
 
-    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/\s]+/?$")
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     region: str = Field(default="us-east-1", min_length=1)
@@ -277,9 +293,18 @@ class Settings(BaseSettings):
         names = [source.name for source in self.source_settings]
         if len(set(names)) < len(names):
             raise ValueError("sources: each name may be given once")
-        ports = [source.port for source in self.source_settings if source.port is not None]
-        if len(set(ports)) < len(ports):
-            raise ValueError("sources: each port may be given once")
+        told_apart: dict[tuple[object, ...], str] = {}
+        for source in self.source_settings:
+            marks = (source.port, source.peer, source.facility)
+            if any(mark is not None for mark in marks) and marks in told_apart:
+                raise ValueError(
+                    f"sources: {told_apart[marks]} and {source.name} are told apart by nothing: give one another"
+                    " port, peer or facility"
+                )
+            told_apart[marks] = source.name
+        ports = {self.listen.port, *(source.port for source in self.source_settings)}
+        if self.listen.metrics_port in ports - {None}:
+            raise ValueError("listen.metrics_port: messages come in by that port; give another")
         if self.lake.uri is None and (self.s3.endpoint or self.s3.access_key):
             raise ValueError(
                 "s3: it is for an outside store: name the lake in lake.uri too, such as s3://lake/"
@@ -417,6 +442,8 @@ def _sentence(kind: str, text: str) -> str:
         "extra_forbidden": "there is no such setting",
         "missing": "this setting must be given",
         "string_type": "must be text",
+        "string_too_short": "must not be empty",
+        "tuple_type": 'must be a list, such as ["one", "two"]',
         "string_pattern_mismatch": "has characters that are not allowed here, or is empty or too long",
     }
     return ours.get(kind, text.removeprefix("Value error, "))

@@ -19,10 +19,16 @@ def check_command(
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
     """Read the settings and name all that is wrong in them; exit code 78 where something is. Starts nothing."""
-    from jobs.settings import read_settings, settings_file
+    from jobs.settings import Problem, read_settings, settings_file
 
-    path = settings_file(config)
-    settings, problems = read_settings(config)
+    path, settings = config, None
+    try:
+        path = settings_file(config)
+        settings, problems = read_settings(config)
+    except ConfigError as error:  # the file is not there, or not TOML
+        if not as_json:
+            raise
+        problems = [Problem("file", error.message)]
     if settings is not None:
         problems = _refused(settings)
     if as_json:
@@ -39,9 +45,14 @@ def check_command(
 
 def _refused(settings: Settings) -> list[Problem]:
     """What the parts that settings are passed on to say of them, without reaching out to anything."""
+    from jobs.listen import tls_of
     from jobs.settings import Problem
 
     problems = []
+    try:
+        tls_of(settings)
+    except ConfigError as error:
+        problems.append(Problem("listen.tls", error.message))
     if settings.kafka.bootstrap is not None:
         try:
             settings.kafka_connection().admin()

@@ -48,9 +48,7 @@ def simulate_command(
     report: dict[str, object] = {}
     wrong = 0
     if sources is not None:
-        from jobs.city.settings import source_settings
-
-        sources.write_text(source_settings(), "utf-8")
+        _write_sources(sources)
         report["sources"] = str(sources)
     if to is not None or files is not None:
         city = City(seed, Transport.MLLP if to else Transport.FILES, base=base or BASE)
@@ -76,3 +74,30 @@ def simulate_command(
             typer.echo(f"{name.replace('_', ' ')}: {shown}")
     if wrong:
         raise typer.Exit(1)
+
+
+def _write_sources(path: Path) -> None:
+    """Write the city's settings where no others are: those may be somebody's work.
+
+    Raises:
+        ConfigError: ``CONFIG-FILE``.
+    """
+    from jobs.city.settings import source_settings
+
+    text = source_settings()
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+        raise ConfigError(
+            "CONFIG-FILE",
+            "another file is there already; remove it or give another name",
+            setting="--sources",
+            file=str(path),
+        ) from None
+    except OSError:
+        raise ConfigError(
+            "CONFIG-FILE", "the file cannot be written there", setting="--sources", file=str(path)
+        ) from None

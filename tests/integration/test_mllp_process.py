@@ -177,6 +177,13 @@ def test_a_port_that_is_taken_is_a_wrong_setting(
     assert process.end(signal.SIGTERM) == 0
 
 
+def test_an_address_that_is_not_this_machines_is_a_wrong_setting(run_phl: RunPhl) -> None:
+    for host in ("192.0.2.1", "no such host"):
+        done = run_phl("listen", env={"PHL_LISTEN_HOST": host})
+        assert done.returncode == 78
+        assert "listen.host" in done.stderr
+
+
 @pytest.mark.parametrize("policy", ["answer", "wait"])
 def test_a_broker_that_goes_away(
     kafka: KafkaServer, phl_env: dict[str, str], tmp_path: Path, policy: str

@@ -270,6 +270,19 @@ def test_check_names_what_librdkafka_refuses(run_phl: RunPhl, tmp_path: Path) ->
     assert "sasl.mechanisn" in json.loads(done.stdout)["problems"][0]["setting"]
 
 
+def test_check_names_what_is_no_certificate_and_what_is_no_toml(run_phl: RunPhl, tmp_path: Path) -> None:
+    file = tmp_path / "phl.toml"
+    (tmp_path / "some.pem").write_text("no certificate\n")
+    file.write_text("[listen.tls]\ncert = 'some.pem'\nkey = 'some.pem'\n")
+    done = run_phl("check", "--config", file)
+    assert done.returncode == 78
+    assert done.stdout.startswith("listen.tls: ")
+    file.write_text("[listen\n")
+    done = run_phl("check", "--config", file, "--json")
+    assert done.returncode == 78
+    assert "TOML" in json.loads(done.stdout)["problems"][0]["message"]
+
+
 def test_init_writes_once_and_check_likes_it(run_phl: RunPhl, tmp_path: Path) -> None:
     file = tmp_path / "phl.toml"
     assert run_phl("init", file).returncode == 0

@@ -122,6 +122,10 @@ def test_properties_reach_librdkafka_and_secrets_stay_hidden(
         ("[listen.tls]\ncert = 'no.pem'\nkey = 'no.pem'", "listen.tls"),
         ("[ingest]\nbatch_messages = 0", "ingest.batch_messages"),
         ("[kafka]\nbootstrap = ''", "kafka.bootstrap"),
+        ("[kafka]\nbootstrap = 'broker:port'", "kafka.bootstrap"),
+        ("[kafka]\nbootstrap = 'one:9092,,two:9092'", "kafka.bootstrap"),
+        ("[kafka]\nbootstrap = 'one:99092'", "kafka.bootstrap"),
+        ("[kafka]\nbootstrap = 'one:9092 two:9092'", "kafka.bootstrap"),
         ("[kafka]\ntopic_prefix = 'a b'", "kafka.topic_prefix"),
         ("[kafka.properties]\n'bootstrap.servers' = 'k'", "kafka"),
         ("[kafka.properties]\n'security.protocol' = 'SSL'", "kafka"),
@@ -149,11 +153,37 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, setting: str) -> No
     [
         ("[[sources]]\nname = 'a'\n[[sources]]\nname = 'a'", "sources"),
         ("[[sources]]\nname = 'a'\nport = 1\n[[sources]]\nname = 'b'\nport = 1", "sources"),
+        ("[[sources]]\nname = 'a'\nfacility = 'F'\n[[sources]]\nname = 'b'\nfacility = 'F'", "a and b"),
+        ("[listen]\nport = 2600\nmetrics_port = 2600", "listen.metrics_port"),
+        ("[listen]\nmetrics_port = 2600\n[[sources]]\nname = 'a'\nport = 2600", "listen.metrics_port"),
         ("[s3]\nendpoint = 'http://store'", "lake.uri"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(tmp_path: Path, text: str, word: str) -> None:
     assert word in str(refusal(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[s3]\nendpoint = 'store:9000'", "http://HOST:PORT"),
+        ("[ingest]\nrunner_options = '--runner=FlinkRunner'", "must be a list"),
+        ("[[sources]]\nname = 'a'\nprocessing_ids = 'P'", "must be a list"),
+        ("[kafka]\nbootstrap = 'broker:port'", "HOST:PORT"),
+    ],
+)
+def test_it_is_said_what_would_be_right(tmp_path: Path, text: str, says: str) -> None:
+    assert says in refusal(tmp_path, text).message
+
+
+@pytest.mark.parametrize("brokers", ["one", "one:9092, two:9093", "[::1]:9092", "[::1]", "SSL://one:9093"])
+def test_addresses_of_brokers(tmp_path: Path, brokers: str) -> None:
+    assert settings_of(tmp_path, f"[kafka]\nbootstrap = '{brokers}'").kafka.bootstrap == brokers
+
+
+def test_sources_of_one_port_are_told_apart_by_facility(tmp_path: Path) -> None:
+    text = "".join(f"[[sources]]\nname = '{name}'\nport = 2600\nfacility = '{name}'\n" for name in "ab")
+    assert {one.port for one in settings_of(tmp_path, text).source_settings} == {2600}
 
 
 def test_a_wrong_variable_is_named_and_its_value_is_not(
