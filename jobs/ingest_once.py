@@ -110,7 +110,11 @@ def _all_batches(
     upkeep: Maintenance,
     done: StageReport,
 ) -> None:
-    """Run batches until there is none, or one that is not full; what they did is added to ``done``."""
+    """Run batches until there is none, or one that is not full; what they did is added to ``done``.
+
+    The first batch may be one that a process before this one left open, as small as it was planned then: whether it
+    is full says nothing of what is there now.
+    """
     while (outcome := run(context)) is not None:
         upkeep.after(context, outcome)
         done["messages"] += outcome.messages
@@ -120,5 +124,5 @@ def _all_batches(
             count = outcome.counters.get(f"disposition_{name}", 0)
             if count:
                 done["dispositions"][name] = done["dispositions"].get(name, 0) + count
-        if outcome.messages < full:
+        if outcome.messages < full and done["batches"] > 1:
             break

@@ -101,6 +101,26 @@ def test_kill_9_at_every_step(
         assert killed.rows(table) == untouched.rows(table), table.name
 
 
+def test_once_takes_all_there_is_behind_a_batch_left_open(
+    kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path
+) -> None:
+    """The open batch is as small as it was planned; what came after it is taken in as well."""
+    setting = make_setting(
+        kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"]
+    )
+    setting.send(mixed(20, first=0))
+    point = ("pipelines.land:commit_table:before", "1")
+    died = subprocess.run(
+        [sys.executable, "-m", "tests.integration.die_at", *point, *stage_of(point[0])],
+        cwd=ROOT, env=phl_env, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert died.returncode == -9, died.stderr[-2000:]
+    setting.send(mixed(40, first=20))
+    assert run_phl("ingest", "--once").returncode == 0
+    assert sum(setting.dispositions().values()) == 60
+    assert_clean(setting, kafka)
+
+
 def test_kill_9_of_running_workers(
     kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path
 ) -> None:
