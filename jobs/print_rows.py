@@ -96,8 +96,20 @@ def plain(value: object) -> Json:  # noqa: PLR0911 - one line per type
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
+        if hasattr(value, "nanoseconds"):  # pyarrow's MonthDayNano
+            return duration(*value)
         return [plain(item) for item in value]
     return str(value)
+
+
+def duration(months: int, days: int, nanoseconds: int) -> str:
+    """An interval as ISO 8601 writes durations: ``P1M3DT0.5S``; its parts may differ in sign."""
+    text = "P" + (f"{months}M" if months else "") + (f"{days}D" if days else "")
+    if nanoseconds or text == "P":
+        whole, rest = divmod(abs(nanoseconds), 1_000_000_000)
+        sign = "-" if nanoseconds < 0 else ""
+        text += f"T{sign}{whole}" + (f".{rest:09}".rstrip("0") if rest else "") + "S"
+    return text
 
 
 def shown(value: object) -> str:

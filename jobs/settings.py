@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lake_layout.location import LakeLocation
 
 DEFAULT_FILE = Path("phl.toml")
+DEFAULT_STATE_DIR = Path(".phl")
 PREFIX = "PHL_"
 NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_LOG_LEVEL"})
 """Variables that are read before the settings are: the settings' file, and how much is logged."""
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True
     )
 
-    state_dir: Path = Path(".phl")
+    state_dir: Path = DEFAULT_STATE_DIR
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
@@ -476,9 +477,10 @@ def _file_tree(path: Path) -> dict[str, Any]:
 
 
 def _resolve(tree: dict[str, Any], folder: Path) -> None:
-    """Paths in a file are relative to it, so that it means the same from any working directory."""
-    if isinstance(tree.get("state_dir"), str):
-        tree["state_dir"] = str(folder / Path(tree["state_dir"]).expanduser())
+    """Paths in a file are relative to it, the default one too, so that it means the same from everywhere."""
+    state_dir = tree.setdefault("state_dir", str(DEFAULT_STATE_DIR))
+    if isinstance(state_dir, str):
+        tree["state_dir"] = str(folder / Path(state_dir).expanduser())
     lake = tree.get("lake")
     uri = lake.get("uri") if isinstance(lake, dict) else None
     if isinstance(lake, dict) and isinstance(uri, str) and uri and "://" not in uri:

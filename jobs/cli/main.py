@@ -128,7 +128,10 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe went away: nothing to tell it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    sys.stderr.flush()
+    # A query that ended with an error leaves threads behind that still read; the interpreter's own end would let
+    # them abort the process (exit code 134), and there is nothing left for it to do.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.lake_views import LakeViews
 
 SQL_ERROR = 2
+_DISCARDED_AT_ONCE = 10_000
 _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 
 
@@ -74,6 +75,8 @@ def _ask(connection: duckdb.DuckDBPyConnection, sql: str, *, as_json: bool, as_c
             raise typer.Exit(SQL_ERROR)
         for statement in statements[:-1]:
             connection.execute(statement)
+            while connection.fetchmany(_DISCARDED_AT_ONCE):  # the next one may not begin before it is read
+                pass
         answer = connection.sql(statements[-1].query)
         if answer is None:  # a statement without rows, such as CREATE MACRO
             return

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from jobs.lake_views import lake_views
@@ -186,7 +187,22 @@ def test_many_views_can_be_open_and_closed(small: SmallLake) -> None:
             assert lake.views[RAW_HL7V2.name].rows() == 60
 
 
+def test_of_several_statements_the_last_one_answers(small: SmallLake) -> None:
+    sql = "SELECT * FROM range(50000); CREATE MACRO twice(x) AS 2 * x; SELECT 1; SELECT twice(21) AS answer"
+    answer = query(small, "--csv", sql)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.split() == ["answer", "42"]
+
+
+def test_how_long_something_took_is_a_duration(small: SmallLake) -> None:
+    sql = "SELECT TIMESTAMP '2026-03-02 08:00:00.25' - TIMESTAMP '2026-03-01 07:59:00' AS took"
+    for option in ("--json", "--csv"):
+        assert "P1DT60.25S" in query(small, option, sql).stdout
+
+
 def test_plain_values() -> None:
+    assert plain(pa.scalar((1, -2, -1_500_000_000), pa.month_day_nano_interval()).as_py()) == "P1M-2DT-1.5S"
+    assert plain(pa.scalar((0, 0, 0), pa.month_day_nano_interval()).as_py()) == "PT0S"
     assert plain(float("nan")) is None
     assert plain({"a": [b"\x01", (1, 2)]}) == {"a": ["01", [1, 2]]}
     assert shown("x" * 1000).endswith("x…")

@@ -237,6 +237,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, 'state_dir = "state"\n[lake]\nuri = "lake"')
     assert settings.state_dir == tmp_path / "state"
     assert settings.lake_location().path == str(tmp_path / "lake")
+    assert settings_of(tmp_path, "").state_dir == tmp_path / ".phl", "the default too"
 
 
 def test_embedded_addresses_come_from_the_state_folder(tmp_path: Path) -> None:
@@ -273,5 +274,6 @@ def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_p
     assert taken.listen.tls is not None
     assert taken.source_settings[0].name == "county-hospital"
     defaults = settings_of(tmp_path, "")
+    assert taken.state_dir == defaults.state_dir
     assert taken.listen.model_copy(update={"tls": None, "metrics_port": None}) == defaults.listen
     assert taken.ingest.model_copy(update={"metrics_port": None}) == defaults.ingest
