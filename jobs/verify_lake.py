@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -13,11 +13,14 @@ from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.ranges import OffsetRange, app_id, read_range
 from connectors.kafka.topics import TopicState, describe_topic
 from jobs.lake_views import View, lake_views
+from lake_layout.claims import Claim, newest_claims
 from lake_layout.lake import Lake
+from lake_layout.live_files import live_files
 from lake_layout.objects import ObjectStore, open_store
+from lake_layout.reading import read_file
 from quality.differences import Difference, Report
 from quality.reconcile import ExplainGap, Stream, reconcile
-from schemas.errors import IngestError
+from schemas.errors import IngestError, LakeError
 from schemas.modality import Modality
 from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
@@ -48,27 +51,60 @@ def verify_lake(
         on_stretch: told how many messages were compared.
 
     Raises:
-        LakeError: a table cannot be opened, or a file that is there cannot be read.
+        LakeError: a table cannot be opened.
         TransportError: the store does not answer.
+    """
+    tables = {table.name: table for table in in_order(modalities)}
+    unreadable: dict[str, set[str]] = {}
+    while True:
+        try:
+            return _verify(lake, modalities, kafka, topic_prefix, since, on_stretch, unreadable)
+        except LakeError as error:
+            name = str(error.coordinates.get("table"))
+            known = unreadable.get(name, set())
+            found = unreadable_files(lake, tables[name]) if error.code == "LAKE-FILES-UNREADABLE" else set()
+            if found <= known:
+                raise
+            unreadable[name] = known | found  # and look at the others again
+
+
+def _verify(
+    lake: Lake,
+    modalities: Sequence[Modality],
+    kafka: KafkaConnection | None,
+    topic_prefix: str,
+    since: str | None,
+    on_stretch: Callable[[int], object],
+    unreadable: Mapping[str, Collection[str]],
+) -> Report:
+    """One comparison, without the files that are known not to be readable.
+
+    Raises:
+        LakeError: ``LAKE-FILES-UNREADABLE``: there are others.
     """
     store = open_store(lake.location)
     topics = [topic_prefix + modality.topic for modality in modalities]
     damaged: list[Difference] = []
 
     def gone(view: View) -> set[str]:
-        found = damaged_files(view, store)
+        found = damaged_files(view, store, unreadable.get(view.table.name, ()))
         damaged.extend(found)
         return {difference.file for difference in found}
 
+    described = _described(kafka, topics)
+    claims = newest_claims(store)  # before the tables are opened: what these speak of was there
     with lake_views(lake, in_order(modalities), at_once=False, leave_out=gone) as opened:
+        damaged[:0] = replaced_tables(claims, opened.views)
         ledger = opened.views[LEDGER.name].delta
         report = reconcile(
             opened.connection,
             [
-                stream_of(lake, modality, topic, opened.views[modality.raw.name].delta, ledger)
+                stream_of(
+                    lake, modality, topic, opened.views[modality.raw.name].delta, ledger, described.get(topic)
+                )
                 for modality, topic in zip(modalities, topics, strict=True)
             ],
-            explain_gap=_explain_by_kafka(kafka, topics),
+            explain_gap=_explain_by_kafka(kafka, list(described.values())),
             object_size=store.size,
             since=since,
             on_stretch=on_stretch,
@@ -87,8 +123,28 @@ def in_order(modalities: Sequence[Modality]) -> list[Table]:
     return [LEDGER, QUARANTINE, *tables.values(), *(modality.raw for modality in modalities)]
 
 
+def replaced_tables(claims: Sequence[Claim], views: Mapping[str, View]) -> list[Difference]:
+    """Tables that are gone, or are not those that the stages' newest claims speak of."""
+    found: dict[str, Difference] = {}
+    for claim in claims:
+        for name, table_id in claim.tables.items():
+            if name not in views:
+                continue
+            delta = views[name].delta
+            if delta is None:
+                found[name] = Difference("TABLE-MISSING", name)
+            elif str(delta.metadata().id) != table_id:
+                found[name] = Difference("TABLE-REPLACED", name)
+    return [found[name] for name in sorted(found)]
+
+
 def stream_of(
-    lake: Lake, modality: Modality, topic: str, raw: DeltaTable | None, ledger: DeltaTable | None
+    lake: Lake,
+    modality: Modality,
+    topic: str,
+    raw: DeltaTable | None,
+    ledger: DeltaTable | None,
+    state: TopicState | None,
 ) -> Stream:
     """How far landing and normalising of a modality say they are."""
     normalised = _transaction(ledger, f"normalise:{modality.raw.name}")
@@ -109,6 +165,9 @@ def stream_of(
         landed_to=landed_to,
         decided_to=decided_to,
         last_batch=_transaction(ledger, f"batch:normalise-{modality.name}"),
+        kept={}
+        if state is None
+        else {(state.topic_id, partition): low for partition, (low, _) in state.partitions.items()},
     )
 
 
@@ -132,8 +191,19 @@ def _at_version(lake: Lake, table: Table, raw: DeltaTable | None, version: int) 
     return older
 
 
-def damaged_files(view: View, store: ObjectStore) -> list[Difference]:
-    """Live files of a table that are gone or have another size than its log says."""
+def unreadable_files(lake: Lake, table: Table) -> set[str]:
+    """Live files of a table, there as a whole or not, that cannot be read."""
+    found = set()
+    for file in live_files(lake, table):
+        try:
+            read_file(lake, table, file.path)
+        except LakeError:
+            found.add(file.path)
+    return found
+
+
+def damaged_files(view: View, store: ObjectStore, unreadable: Collection[str]) -> list[Difference]:
+    """Live files of a table that are gone, have another size than its log says, or are known to be unreadable."""
     if view.delta is None:
         return []
     live = pa.table(view.delta.get_add_actions(flatten=True)).select(["path", "size_bytes"])
@@ -142,27 +212,41 @@ def damaged_files(view: View, store: ObjectStore) -> list[Difference]:
     sizes = {info.path.removeprefix(root): info.size for info in store.list(root)}
     return [
         Difference(
-            "FILE-SIZE" if path in sizes else "FILE-MISSING",
+            "FILE-MISSING"
+            if path not in sizes
+            else "FILE-SIZE"
+            if sizes[path] != size
+            else "FILE-UNREADABLE",
             view.table.name,
             expected=size,
             found=sizes.get(path, 0),
             file=path,
         )
         for path, size in sorted(wanted.items())
-        if sizes.get(path) != size
+        if sizes.get(path) != size or path in unreadable
     ]
 
 
-def _explain_by_kafka(connection: KafkaConnection | None, topics: Sequence[str]) -> ExplainGap:
+def _described(kafka: KafkaConnection | None, topics: Sequence[str]) -> dict[str, TopicState]:
+    """The topics as Kafka has them now; those that it says nothing of are left out, and the log says so."""
+    found: dict[str, TopicState] = {}
+    if kafka is None:
+        return found
+    for topic in topics:
+        try:
+            found[topic] = describe_topic(kafka, topic)
+        except IngestError as error:
+            log.warning("kafka_not_asked", code=error.code, topic=topic)
+    return found
+
+
+def _explain_by_kafka(connection: KafkaConnection | None, described: Sequence[TopicState]) -> ExplainGap:
     """Kafka explains a gap where it still has the offsets around it and no record in it."""
-    described: list[TopicState] = []
 
     def explain(topic_id: str, partition: int, start: int, stop: int) -> bool:
         if connection is None:
             return False
         try:
-            if not described:
-                described.extend(describe_topic(connection, topic) for topic in topics)
             for state in described:
                 low, high = state.partitions.get(partition, (0, 0))
                 if state.topic_id == topic_id and low <= start and stop <= high:

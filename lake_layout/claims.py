@@ -132,6 +132,22 @@ def claims_of(store: ObjectStore, stage: str, batch: int) -> list[Claim]:
     return claims
 
 
+def newest_claims(store: ObjectStore) -> list[Claim]:
+    """The newest claim of each stage that a listing shows.
+
+    Raises:
+        LakeError: ``CLAIM-DAMAGED``.
+    """
+    newest: dict[str, tuple[int, int, str]] = {}
+    for info in store.list(f"{FOLDER}/"):
+        place = claim_of_path(info.path)
+        if place is not None:
+            stage, batch, generation = place
+            newest[stage] = max((batch, generation, info.path), newest.get(stage, (0, 0, "")))
+    contents = (store.get_or_none(path) for _, _, path in newest.values())
+    return [Claim.from_json(content) for content in contents if content is not None]
+
+
 def is_newest(store: ObjectStore, claim: Claim) -> bool:
     """Whether nobody took the batch over."""
     return store.get_or_none(claim_path(claim.stage, claim.batch, claim.generation + 1)) is None

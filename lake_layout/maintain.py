@@ -18,7 +18,7 @@ import structlog
 from deltalake import DeltaTable
 
 from lake_layout.added_since import files_added
-from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_of_path, now
+from lake_layout.claims import FOLDER, GENERATIONS, claim_app_id, claim_of_path, newest_claims, now
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
 from lake_layout.files import NewFile, write_file
@@ -133,7 +133,7 @@ def maintain(
 def _open_since(lake: Lake, table: Table, handle: DeltaTable) -> int | None:
     """The first version that a batch which has not ended added to the table; None where there is none."""
     found: list[int] = []
-    for claim in _newest_claims(lake):
+    for claim in newest_claims(lake.store):
         mark = int(handle.transaction_version(claim_app_id(claim.stage)) or 0)
         # On its last table a batch's commit is its end.
         if mark // GENERATIONS != claim.batch or claim.last == table.name:
@@ -147,17 +147,6 @@ def _open_since(lake: Lake, table: Table, handle: DeltaTable) -> int | None:
                 found.append(version)
                 break
     return min(found, default=None)
-
-
-def _newest_claims(lake: Lake) -> list[Claim]:
-    newest: dict[str, tuple[int, int, str]] = {}
-    for info in lake.store.list(f"{FOLDER}/"):
-        place = claim_of_path(info.path)
-        if place is not None:
-            stage, batch, generation = place
-            newest[stage] = max((batch, generation, info.path), newest.get(stage, (0, 0, "")))
-    contents = (lake.store.get_or_none(path) for _, _, path in newest.values())
-    return [Claim.from_json(content) for content in contents if content is not None]
 
 
 def _small_files(lake: Lake, table: Table, handle: DeltaTable, untouched: int) -> Iterator[list[LiveFile]]:

@@ -40,7 +40,7 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
         file = pq.ParquetFile(_Ranges(open_store(lake.location), f"{table.name}/{path}"), pre_buffer=True)
         stored = set(file.schema_arrow.names)
         rows = file.read([name for name in names if name in stored], use_threads=False)
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):  # bytes that cannot be decompressed are the latter
         raise LakeError(
             "LAKE-FILE-DAMAGED", "a file of the table cannot be read", table=table.name, path=path
         ) from None

@@ -5,7 +5,8 @@ Per topic partition of a raw table::
     offsets      ┌ each landed once, none left out, up to where landing says it is
     raw          ┤ ── each is once in the ledger, or is still to be normalised
     ledger       ┤ ── what is quarantined has one row in ops/quarantine
-                 └ ── the rows that an accepted message claims are in each table, no fewer and no more
+                 ├ ── the rows that an accepted message claims are in each table, no fewer and no more
+                 └ ── of messages that say the same under the same ids one was taken, the others are duplicates
     objects        each that raw points to is there, with its size
 
 Tables are compared in stretches of offsets, so that memory is bounded whatever their size; files are pruned
@@ -16,8 +17,8 @@ by their statistics, so that a stretch reads little more than its own rows. Only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 import duckdb
@@ -29,6 +30,8 @@ from schemas.tables.ops import DISPOSITIONS, LEDGER, QUARANTINE
 
 STRETCH: Final = 500_000
 """Offsets that are compared at a time; the unit of memory."""
+SLICE_ROWS: Final = 20_000_000
+"""Ledger rows whose dispositions are compared with one another at a time; the unit of memory there."""
 GAPS_KEPT: Final = 100
 """Gaps that are reported one by one per partition; further ones are only counted."""
 
@@ -47,6 +50,7 @@ class Stream:
         decided_to: next offset of a partition that normalising has not reached; None where that cannot be
             told and the ledger's own end has to do.
         last_batch: number of the last normalise batch that ended, None where none did.
+        kept: what Kafka has of the topic now: first offset that is still there, by partition.
     """
 
     raw: Table
@@ -54,6 +58,7 @@ class Stream:
     landed_to: Callable[[str, int], int | None]
     decided_to: Callable[[str, int], int | None]
     last_batch: int | None
+    kept: Mapping[Key, int] = field(default_factory=dict)
 
 
 ExplainGap = Callable[[str, int, int, int], bool]
@@ -96,6 +101,10 @@ def reconcile(
         for key in sorted(ends):
             compare = _Partition(sql, stream, key, report, explain_gap, object_size)
             compare.run(*ends[key], stretch, on_stretch)
+        if since is None:  # what came later can be a copy of what came before
+            _compare_dispositions(sql, stream.raw, report)
+    for table in (LEDGER, QUARANTINE):
+        _rows_of_unknown_raw_tables(sql, table, [stream.raw for stream in streams], report)
     for table in {table.name: table for stream in streams for table in stream.tables}.values():
         _rows_of_unknown_partitions(sql, table, known, report)
     return report
@@ -132,7 +141,7 @@ def _ends(sql: _Sql, stream: Stream) -> dict[Key, _Ends]:
     """The partitions of a stream and their offsets, from the raw table and all that it feeds."""
     found: dict[Key, _Ends] = {}
     for table in (stream.raw, LEDGER, QUARANTINE, *stream.tables):
-        conditions = [f"raw_table = '{stream.raw.name}'"] if table in (LEDGER, QUARANTINE) else []
+        conditions = [f"{_text('raw_table')} = '{stream.raw.name}'"] if table in (LEDGER, QUARANTINE) else []
         if sql.since:
             conditions.append("received_at >= CAST($1 AS TIMESTAMPTZ)")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
@@ -148,7 +157,71 @@ def _ends(sql: _Sql, stream: Stream) -> dict[Key, _Ends]:
                 continue  # of another stream, or of none: looked at below
             known = found.get(key, _Ends(_int(first), _int(end)))
             found[key] = _Ends(min(known.first, _int(first)), max(known.end, _int(end)))
+    for key in stream.kept:
+        # rows that went from all tables together leave nothing behind but landing's progress
+        if sql.since is None and key not in found and stream.landed_to(*key):
+            found[key] = _Ends(0, 0)
     return found
+
+
+def _compare_dispositions(sql: _Sql, raw: Table, report: Report) -> None:
+    """Of messages with the same ids one is accepted, and of those with the same content one was taken at all.
+
+    The ledger is looked at in slices of the ids' hashes, since copies may be anywhere in it.
+    """
+    rows = sql.number(f"SELECT count(*) FROM {LEDGER.view_name}", table=LEDGER)
+    slices = 1 + rows // SLICE_ROWS
+    sql.rows(
+        'CREATE OR REPLACE TEMP TABLE later AS SELECT topic_id, "partition", "offset", reading '
+        f"FROM {LEDGER.view_name} WHERE {_text('raw_table')} = '{raw.name}' AND reading > 0",
+        table=LEDGER,
+    )
+    for number in range(slices):
+        sql.rows(
+            'CREATE OR REPLACE TEMP TABLE judged AS SELECT topic_id, "partition", "offset", disposition, '
+            f"id_hash, content_hash FROM {LEDGER.view_name} AS one WHERE {_text('raw_table')} = '{raw.name}' "
+            f"AND {_text('disposition')} IN ('accepted', 'conflict', 'duplicate') "
+            f"AND abs(id_hash % {slices}) = {number} "
+            "AND NOT EXISTS (SELECT 1 FROM later WHERE later.reading > one.reading AND later.topic_id = one.topic_id "
+            'AND later."partition" = one."partition" AND later."offset" = one."offset")',
+            table=LEDGER,
+        )
+        found = sql.rows(
+            "WITH contents AS (SELECT id_hash, content_hash, count(*) FILTER (disposition <> 'duplicate') AS taken, "
+            "count(*) FILTER (disposition = 'accepted') AS accepted FROM judged GROUP BY ALL), "
+            "ids AS (SELECT id_hash, sum(accepted) AS accepted FROM contents GROUP BY 1 "
+            "HAVING sum(accepted) <> 1 OR min(taken) <> 1 OR max(taken) <> 1) "
+            "SELECT CASE WHEN taken > 1 OR ids.accepted > 1 THEN 'DISPOSITION-DOUBLED' "
+            'ELSE \'DISPOSITION-UNFOUNDED\' END AS code, topic_id, "partition", min("offset"), max("offset"), '
+            f'count(*), min("offset", {EXAMPLES}) FROM judged JOIN contents USING (id_hash, content_hash) '
+            "JOIN ids USING (id_hash) WHERE taken <> 1 OR ids.accepted > 1 AND disposition = 'accepted' "
+            "OR ids.accepted = 0 AND disposition = 'conflict' GROUP BY ALL",
+            table=LEDGER,
+        )
+        for code, topic_id, partition, first, last, messages, examples in found:
+            report.add(
+                Difference(
+                    str(code), LEDGER.name, str(topic_id), _int(partition), _int(first), _int(last), _int(messages),
+                    _int(messages), 0, tuple(_ints(examples)),
+                )
+            )  # fmt: skip
+
+
+def _rows_of_unknown_raw_tables(sql: _Sql, table: Table, known: Sequence[Table], report: Report) -> None:
+    if sql.since:
+        return
+    names = ", ".join(f"'{raw.name}'" for raw in known)
+    query = (
+        f'SELECT topic_id, "partition", count(*), min("offset"), max("offset") FROM {table.view_name} '
+        f"WHERE {_text('raw_table')} NOT IN ({names}) GROUP BY ALL"
+    )
+    for topic_id, partition, rows, first, last in sql.rows(query, table=table):
+        report.add(
+            Difference(
+                "RAW-TABLE-UNKNOWN", table.name, str(topic_id), _int(partition), _int(first), _int(last), _int(rows),
+                0, _int(rows),
+            )
+        )  # fmt: skip
 
 
 def _rows_of_unknown_partitions(sql: _Sql, table: Table, known: set[Key], report: Report) -> None:
@@ -159,7 +232,8 @@ def _rows_of_unknown_partitions(sql: _Sql, table: Table, known: set[Key], report
         key = (str(topic_id), _int(partition))
         if key not in known:
             messages = sql.number(
-                f'SELECT count(DISTINCT "offset") FROM {table.view_name} WHERE topic_id = ? AND "partition" = ?',
+                f'SELECT count(DISTINCT "offset") FROM {table.view_name} '
+                f'WHERE {_text("topic_id")} = ? AND "partition" = ?',
                 *key,
                 table=table,
             )
@@ -170,7 +244,21 @@ def _rows_of_unknown_partitions(sql: _Sql, table: Table, known: set[Key], report
             )
 
 
-_SLICE: Final = 'topic_id = ? AND "partition" = ? AND "offset" >= ? AND "offset" < ?'
+def _elsewhere(table: Table) -> str:
+    """SQL that counts rows whose partition is not the month of the time it is made from."""
+    day = "event_date" if table.partition_by == "event_month" else "received_at"
+    return f"count(*) FILTER ({table.partition_by} IS DISTINCT FROM CAST(date_trunc('month', {day}) AS DATE))"
+
+
+def _text(column: str) -> str:
+    """A column of text in a form that keeps conditions on it from the files' reader.
+
+    It cannot compare text in files that other engines rewrote, for that is of another type.
+    """
+    return f"concat({column}, '')"
+
+
+_SLICE: Final = f'{_text("topic_id")} = ? AND "partition" = ? AND "offset" >= ? AND "offset" < ?'
 
 
 class _Partition:
@@ -192,10 +280,12 @@ class _Partition:
         self.decided_to = self._end_of_ledger() if decided_to is None else decided_to
         self.position: int | None = None  # the offset after the greatest that was seen in raw
         self.gaps = 0
+        self.known = False  # whether any table has rows of the partition
 
     def _end_of_ledger(self) -> int:
         return self.sql.number(
-            f'SELECT max("offset") + 1 FROM {LEDGER.view_name} WHERE raw_table = ? AND topic_id = ? '
+            f'SELECT max("offset") + 1 FROM {LEDGER.view_name} '
+            f"WHERE {_text('raw_table')} = ? AND {_text('topic_id')} = ? "
             'AND "partition" = ?',
             self.stream.raw.name,
             *self.key,
@@ -208,6 +298,7 @@ class _Partition:
             self.stream.raw.name, *self.key, first=first, next=max(end, self.landed_to or 0)
         )
         self.report.partitions.append(count)
+        self.known = first < end
         start = first
         while start < end:
             stop = min(start + stretch, end)
@@ -254,7 +345,8 @@ class _Partition:
         """Take the stretch of raw and of the ledger into memory: ``landed`` and ``decided``."""
         raw = self.stream.raw
         self.sql.rows(
-            f'CREATE OR REPLACE TEMP TABLE landed AS SELECT "offset", count(*) AS copies '
+            f'CREATE OR REPLACE TEMP TABLE landed AS SELECT "offset", count(*) AS copies, '
+            f"any_value(id_hash) AS id_hash, any_value(content_hash) AS content_hash, {_elsewhere(raw)} AS elsewhere "
             f"FROM {raw.view_name} WHERE {_SLICE} GROUP BY 1",
             *here,
             table=raw,
@@ -262,13 +354,16 @@ class _Partition:
         self.sql.rows(
             'CREATE OR REPLACE TEMP TABLE decided AS SELECT "offset", max(reading) AS reading, '
             "arg_max(disposition, reading) AS disposition, arg_max(row_counts, reading) AS row_counts, "
-            "count(*) AS copies, count(DISTINCT reading) AS readings "
-            f"FROM {LEDGER.view_name} WHERE raw_table = '{raw.name}' AND {_SLICE} GROUP BY 1",
+            "count(*) AS copies, count(DISTINCT reading) AS readings, "
+            "arg_max(id_hash, reading) AS id_hash, arg_max(content_hash, reading) AS content_hash, "
+            f"arg_max(coalesce(len(codes), 0), reading) AS reasons, {_elsewhere(LEDGER)} AS elsewhere "
+            f"FROM {LEDGER.view_name} WHERE {_text('raw_table')} = '{raw.name}' AND {_SLICE} GROUP BY 1",
             *here,
             table=LEDGER,
         )
 
     def _compare_offsets(self) -> None:
+        self._compare_start()
         gaps = self.sql.rows(
             'SELECT before + 1, "offset" FROM '
             '(SELECT "offset", coalesce(lag("offset") OVER (ORDER BY "offset"), ?) AS before FROM landed) '
@@ -288,6 +383,15 @@ class _Partition:
             'SELECT "offset", 1 AS expected, copies AS found FROM landed WHERE copies > 1',
         )
 
+    def _compare_start(self) -> None:
+        """What Kafka still has before the first landed offset was landed once and is gone, or was left out."""
+        kept = self.stream.kept.get(self.key)
+        if self.position is not None or kept is None or self.sql.since:
+            return
+        ((first,),) = self.sql.rows('SELECT min("offset") FROM landed', table=self.stream.raw)
+        if first is not None and kept < _int(first):
+            self._gap(kept, _int(first))
+
     def _gap(self, start: int, stop: int) -> None:
         if self.explain_gap(*self.key, start, stop):
             self.report.explained += stop - start
@@ -305,9 +409,9 @@ class _Partition:
     def _compare_end(self) -> None:
         """Compare where raw ends with where landing says it is: restore and overwrite keep the progress."""
         if self.position is None:
-            if self.landed_to:
-                # the ledger or a table knows the partition and raw has nothing of it: RAW-MISSING says so
-                return
+            # where the ledger or a table knows the partition, RAW-MISSING says that raw has nothing of it
+            if not self.known and self.landed_to:
+                self._gap(0, self.landed_to)
         elif self.landed_to is None:
             self._off("PROGRESS-MISSING", 0, self.position)
         elif self.position < self.landed_to:
@@ -334,6 +438,18 @@ class _Partition:
             'SELECT "offset", readings AS expected, copies AS found FROM decided WHERE copies > readings',
         )  # fmt: skip
         self._note(
+            "LEDGER-DIFFERS", LEDGER,
+            'SELECT "offset", 1 AS expected, 0 AS found FROM landed JOIN decided USING ("offset") WHERE reading = 0 '
+            "AND (landed.id_hash <> decided.id_hash OR landed.content_hash <> decided.content_hash)",
+        )  # fmt: skip
+        self._note(
+            "DISPOSITION-REASON", LEDGER,
+            'SELECT "offset", 1 AS expected, 0 AS found FROM decided WHERE '
+            "disposition IN ('ignored', 'quarantined') AND reasons = 0 OR disposition = 'duplicate' AND reasons > 0",
+        )  # fmt: skip
+        for table, rows in ((self.stream.raw, "landed"), (LEDGER, "decided")):
+            self._note_misplaced(table, rows)
+        self._note(
             "LEDGER-AHEAD", LEDGER,
             f'SELECT "offset", 0 AS expected, 1 AS found FROM decided WHERE "offset" >= {self.decided_to}',
         )  # fmt: skip
@@ -353,7 +469,7 @@ class _Partition:
         )
 
     def _compare_quarantine(self, here: tuple[str, int, int, int]) -> None:
-        self._found(QUARANTINE, here, f"raw_table = '{self.stream.raw.name}' AND ")
+        self._found(QUARANTINE, here, f"{_text('raw_table')} = '{self.stream.raw.name}' AND ")
         self._note_by_rows(
             QUARANTINE, "QUARANTINE",
             'SELECT "offset", reading, 1 AS claimed FROM decided WHERE disposition = \'quarantined\'',
@@ -377,7 +493,7 @@ class _Partition:
         self.sql.rows(
             'CREATE OR REPLACE TEMP TABLE every_row AS SELECT "offset", reading, '
             f"CASE WHEN batch_number <= {ended} THEN 'ended' WHEN batch_number <= {open_batch} THEN 'open' "
-            f"ELSE 'ahead' END AS state, count(*) AS found, {places} AS places "
+            f"ELSE 'ahead' END AS state, count(*) AS found, {places} AS places, {_elsewhere(table)} AS elsewhere "
             f"FROM {table.view_name} WHERE {condition}{_SLICE} GROUP BY ALL",
             *here,
             table=table,
@@ -390,6 +506,7 @@ class _Partition:
             table,
             "SELECT \"offset\", places AS expected, found FROM every_row WHERE state = 'ended' AND places < found",
         )
+        self._note_misplaced(table, "every_row")
         self._note(
             "ROWS-AHEAD",
             table,
@@ -413,7 +530,9 @@ class _Partition:
             table=table,
         )
         self._note(f"{prefix}-MISSING", table, "SELECT * FROM compared WHERE found < expected")
-        doubled = "expected > 0 AND found % expected = 0"
+        doubled = (
+            "coalesce(found % nullif(expected, 0) = 0, false)"  # conditions are not tried in their order
+        )
         self._note(f"{prefix}-DOUBLED", table, f"SELECT * FROM compared WHERE found > expected AND {doubled}")
         self._note(
             f"{prefix}-SURPLUS", table, f"SELECT * FROM compared WHERE found > expected AND NOT ({doubled})"
@@ -453,6 +572,14 @@ class _Partition:
                         examples=(_int(offset),),
                     )
                 )
+
+    def _note_misplaced(self, table: Table, rows: str) -> None:
+        """Rows of a stretch that no reader finds who looks for their month."""
+        self._note(
+            "ROWS-MISPLACED",
+            table,
+            f'SELECT "offset", 0 AS expected, elsewhere AS found FROM {rows} WHERE elsewhere > 0',
+        )
 
     def _note(self, code: str, table: Table, wrong: str) -> None:
         """Take up what a query finds: columns ``offset``, ``expected``, ``found``, one row per message."""

@@ -141,8 +141,7 @@ class SmallLake:
             "payload": None if large else b"MSH|^~\\&|",
             "object_path": OBJECT_PATH if large else None,
             "size": len(OBJECT_BYTES) if large else 9,
-            "id_hash": offset,
-            "content_hash": offset,
+            **hashes(partition, offset),
         }
 
     def _ledger(self, partition: int, offset: int, batch: int) -> dict[str, object]:
@@ -150,9 +149,9 @@ class SmallLake:
             **self._coordinates(partition, offset),
             "landed_month": MONTH,
             "raw_table": RAW_HL7V2.name,
-            "id_hash": offset,
-            "content_hash": offset,
+            **hashes(partition, offset),
             "disposition": disposition(offset),
+            "codes": ["HL7-NO-MSH"] if disposition(offset) in ("quarantined", "ignored") else None,
             "row_counts": [{"table": name, "rows": rows} for name, rows in claims(offset).items()],
             "batch_number": batch,
             "reading": 0,
@@ -164,6 +163,7 @@ class SmallLake:
         return {
             **self._coordinates(partition, offset),
             "event_month": MONTH if offset % 3 else None,
+            "event_date": MONTH if offset % 3 else None,
             "version_time": received,
             "batch_number": batch,
             "reading": 0,
@@ -237,6 +237,16 @@ class SmallLake:
 def disposition(offset: int) -> str:
     """What became of the message at an offset."""
     return DISPOSITION_OF[offset % len(DISPOSITION_OF)]
+
+
+def hashes(partition: int, offset: int) -> dict[str, int]:
+    """Hashes of ids and content: duplicates and conflicts are of the accepted message at 104 (6, before 100)."""
+    own, first = partition * 10_000 + offset, partition * 10_000 + (104 if offset >= 100 else 6)
+    kind = disposition(offset)
+    return {
+        "id_hash": first if kind in ("duplicate", "conflict") else own,
+        "content_hash": first if kind == "duplicate" else own,
+    }
 
 
 def claims(offset: int) -> dict[str, int]:

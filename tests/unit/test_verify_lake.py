@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from jobs.verify_lake import verify_lake
+from lake_layout.claims import Claim, put_claim
 from lake_layout.location import LakeLocation
 from quality.differences import DIFFERENCES, Difference, Report
 from quality.reconcile import reconcile
@@ -268,6 +270,7 @@ def test_only_the_latest_reading_counts(small: SmallLake) -> None:
         **small._ledger(0, offset, 7),
         "reading": 1,
         "disposition": "accepted",
+        "id_hash": -1,  # as the new reading has it
         "row_counts": [{"table": SEGMENT.name, "rows": 1}],
     }
     small.append(LEDGER, [row], {"batch:normalise-hl7v2": 7})
@@ -306,8 +309,9 @@ def test_every_code_is_explained() -> None:
     written = {code for code in DIFFERENCES if f'"{code}"' in source}
     made = {
         f"{prefix}-{end}" for prefix in ("QUARANTINE", "ROWS") for end in ("MISSING", "DOUBLED", "SURPLUS")
-    }
-    assert written | made | {"FILE-MISSING", "FILE-SIZE"} == set(DIFFERENCES)
+    } | {"DISPOSITION-DOUBLED", "DISPOSITION-UNFOUNDED"}
+    of_files = {"FILE-MISSING", "FILE-SIZE", "FILE-UNREADABLE", "TABLE-MISSING", "TABLE-REPLACED"}
+    assert written | made | of_files == set(DIFFERENCES)
 
 
 def test_a_row_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(small: SmallLake) -> None:
@@ -316,3 +320,113 @@ def test_a_row_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(sma
         updates={"segment_index": "0"}, predicate=f'partition = 0 AND "offset" = {offset}'
     )
     assert found(small)["ROWS-REPEATED", SEGMENT.name].examples == (offset,)
+
+
+def at(disposition_name: str) -> int:
+    """An offset whose message has this disposition, and is not the one that others are copies of."""
+    return next(o for o in range(105, 130) if disposition(o) == disposition_name)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ("accepted", "conflict", "DISPOSITION-UNFOUNDED"),
+        ("conflict", "accepted", "DISPOSITION-DOUBLED"),
+        ("duplicate", "conflict", "DISPOSITION-DOUBLED"),
+        ("duplicate", "accepted", "DISPOSITION-DOUBLED"),
+        ("duplicate", "ignored", "DISPOSITION-REASON"),
+        ("duplicate", "quarantined", "QUARANTINE-MISSING"),
+        ("ignored", "duplicate", "DISPOSITION-UNFOUNDED"),
+        ("accepted", "duplicate", "DISPOSITION-UNFOUNDED"),
+        ("quarantined", "accepted", "QUARANTINE-SURPLUS"),
+    ],
+)
+def test_each_disposition_that_was_altered_is_found(
+    small: SmallLake, before: str, after: str, code: str
+) -> None:
+    offset = at(before)
+    small.lake.open(LEDGER).update(
+        updates={"disposition": f"'{after}'"}, predicate=f'partition = 1 AND "offset" = {offset}'
+    )
+    differences = [d for d in verify(small).differences if d.code == code]
+    assert any(offset in difference.examples and difference.partition == 1 for difference in differences)
+
+
+@pytest.mark.parametrize("column", ["id_hash", "content_hash"])
+@pytest.mark.parametrize("table", [RAW_HL7V2, LEDGER])
+def test_hashes_that_were_altered_are_found(small: SmallLake, table: object, column: str) -> None:
+    small.lake.open(table).update(  # type: ignore[arg-type]
+        updates={column: "12345"}, predicate='partition = 0 AND "offset" = 111'
+    )
+    assert found(small)["LEDGER-DIFFERS", LEDGER.name].examples == (111,)
+
+
+@pytest.mark.parametrize("table", [RAW_HL7V2, LEDGER, QUARANTINE, SEGMENT])
+def test_rows_that_were_moved_to_another_month_are_found(small: SmallLake, table: object) -> None:
+    column = "event_month" if table is SEGMENT else "landed_month"
+    offset = at("quarantined") if table is QUARANTINE else 113
+    small.lake.open(table).update(  # type: ignore[arg-type]
+        updates={column: "DATE '2025-01-01'"}, predicate=f'partition = 0 AND "offset" = {offset}'
+    )
+    assert found(small)["ROWS-MISPLACED", table.name].examples == (offset,)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("table", [RAW_HL7V2, LEDGER, QUARANTINE, SEGMENT])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("topic_id", "'another'"), ("partition", "1"), ("partition", "9"), ("offset", "777")],
+)
+def test_rows_whose_coordinates_were_changed_are_found(
+    small: SmallLake, table: object, column: str, value: str
+) -> None:
+    offset = at("quarantined") if table is QUARANTINE else 113
+    small.lake.open(table).update(  # type: ignore[arg-type]
+        updates={column: value}, predicate=f'partition = 0 AND "offset" = {offset}'
+    )
+    differences = [d for d in verify(small).differences if d.table in (table.name, RAW_HL7V2.name)]  # type: ignore[attr-defined]
+    assert differences
+
+
+@pytest.mark.parametrize("table", [LEDGER, QUARANTINE])
+def test_rows_of_a_raw_table_that_nobody_knows_are_found(small: SmallLake, table: object) -> None:
+    row = {**small._ledger(0, 118, 1), "raw_table": "raw/nothing", "code": "HL7-NO-MSH"}
+    small.append(table, [row], {})  # type: ignore[arg-type]
+    difference = found(small)["RAW-TABLE-UNKNOWN", table.name]  # type: ignore[attr-defined]
+    assert (difference.partition, difference.first, difference.found) == (0, 118, 1)
+
+
+@pytest.mark.parametrize("table", [RAW_HL7V2, LEDGER, OBSERVATION])
+@pytest.mark.parametrize("where", ["body", "footer"])
+def test_a_file_that_cannot_be_read_is_named_and_the_others_are_compared(
+    small: SmallLake, table: object, where: str
+) -> None:
+    """Bytes of it were overwritten: its size says nothing."""
+    path = small.path_of(table)  # type: ignore[arg-type]
+    content = bytearray(path.read_bytes())
+    if where == "body":
+        content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    else:
+        content[-60:] = bytes(60)
+    path.write_bytes(content)
+    small.drop_file(SEGMENT, -1)
+    differences = found(small)
+    assert str(path).endswith(differences["FILE-UNREADABLE", table.name].file)  # type: ignore[attr-defined]
+    assert ("ROWS-MISSING", SEGMENT.name) in differences
+
+
+@pytest.mark.parametrize("table", [RAW_HL7V2, LEDGER, QUARANTINE, OBSERVATION])
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_table_that_is_gone_or_another_is_found(small: SmallLake, table: object, anew: bool) -> None:
+    """Though its rows may count as those of a batch that has not ended, or as nothing that was ever there."""
+    names = (*MODALITY.tables, LEDGER, QUARANTINE, RAW_HL7V2)
+    claim = Claim(
+        "normalise-hl7v2", 1, 1, "a", {"a": 0}, {"a": 1}, {}, "c",
+        {name.name: small.lake.table_id(name) for name in names}, RECEIVED, LEDGER.name,
+    )  # fmt: skip
+    put_claim(small.lake.store, claim)
+    assert verify(small).clean(strict=True)
+    shutil.rmtree(small.root / table.name)  # type: ignore[attr-defined]
+    if anew:
+        small.lake.create_missing((table,))  # type: ignore[arg-type]
+    code = "TABLE-REPLACED" if anew else "TABLE-MISSING"
+    assert (code, table.name) in found(small)  # type: ignore[attr-defined]
