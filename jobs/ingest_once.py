@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from jobs.run_stages import (
 from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
+PARENT = "PHL_PARENT"
+"""Variable by which a process is told whose help it is: with that one gone it begins no further batch."""
 
 
 class StageReport(TypedDict):
@@ -79,7 +82,9 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
         prepare(context)
     upkeep = Maintenance("normalise")
     reports = {f"normalise {context.modality.name}": _nothing_yet() for context in contexts}
-    process = subprocess.Popen(list(land), stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        list(land), stdout=subprocess.PIPE, text=True, env={**os.environ, PARENT: str(os.getpid())}
+    )
     while True:
         ended = process.poll() is not None
         for context in contexts:
@@ -124,5 +129,11 @@ def _all_batches(
             count = outcome.counters.get(f"disposition_{name}", 0)
             if count:
                 done["dispositions"][name] = done["dispositions"].get(name, 0) + count
-        if outcome.messages < full and done["batches"] > 1:
+        if (outcome.messages < full and done["batches"] > 1) or not _is_wanted():
             break
+
+
+def _is_wanted() -> bool:
+    """Whether whoever started this process to help is still there: its successor runs the stage otherwise."""
+    parent = os.environ.get(PARENT)
+    return parent is None or parent == str(os.getppid())

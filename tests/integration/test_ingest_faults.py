@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -125,8 +126,6 @@ def test_kill_9_of_running_workers(
     kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path
 ) -> None:
     """``phl ingest --every`` under load: its workers and itself are killed at moments that nobody chose."""
-    import psutil
-
     setting = make_setting(
         kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"]
     )
@@ -151,6 +150,32 @@ def test_kill_9_of_running_workers(
     assert run_phl("ingest", "--once").returncode == 0
     assert_clean(setting, kafka)
     assert sum(setting.dispositions().values()) == sent
+
+
+def test_kill_9_of_ingest_once_and_its_successor_at_once(
+    kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, lake_location: LakeLocation, tmp_path: Path
+) -> None:
+    """Landing is a process of its own, which outlives what started it: it must not race the next one."""
+    setting = make_setting(
+        kafka.connection, lake_location, tmp_path, prefix=phl_env["PHL_KAFKA_TOPIC_PREFIX"]
+    )
+    setting.send(mixed(600))
+    env = phl_env | {"PHL_INGEST_BATCH_MESSAGES": "10"}
+    with (tmp_path / "ingest.log").open("w+", encoding="utf-8") as log:
+        process = subprocess.Popen(phl_command("ingest", "--once"), cwd=ROOT, env=env, stderr=log)
+        deadline = time.monotonic() + 120
+        while '"batch_done"' not in (tmp_path / "ingest.log").read_text("utf-8"):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        (helper,) = psutil.Process(process.pid).children()
+        process.kill()
+        process.wait(30)
+    done = run_phl("ingest", "--once", env={"PHL_INGEST_BATCH_MESSAGES": "200"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not helper.is_running()
+    assert_clean(setting, kafka)
+    assert sum(setting.dispositions().values()) == 600
 
 
 def failing_once(
