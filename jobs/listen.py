@@ -85,6 +85,21 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
         ) from None
 
 
+def _not_open(settings: Settings, port: int, error: Exception) -> ConfigError:
+    """Which setting it is that keeps a port from being opened."""
+    host = settings.listen.host
+    no_host = isinstance(error, socket.gaierror | UnicodeError)
+    if no_host or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return ConfigError(
+            "LISTEN-HOST", "this machine has no such address to listen on", setting="listen.host", host=host
+        )
+    owner = next((n for n, one in enumerate(settings.source_settings) if one.port == port), None)
+    return ConfigError(
+        "LISTEN-PORT", "the port cannot be had; does something else listen there?",
+        setting="listen.port" if owner is None else f"sources[{owner}].port", host=host, port=port,
+    )  # fmt: skip
+
+
 async def listen(settings: Settings, port: int | None, ready: Callable[[list[int]], object]) -> None:
     """Listen until SIGTERM or SIGINT; what is under way is answered first.
 
@@ -125,16 +140,8 @@ async def listen(settings: Settings, port: int | None, ready: Callable[[list[int
     for wanted in ports_of(service.matches, settings.listen.port if port is None else port):
         try:
             opened.append(await listener.open(settings.listen.host, wanted, tls))
-        except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise ConfigError(
-                    "LISTEN-HOST", "this machine has no such address",
-                    setting="listen.host", host=settings.listen.host,
-                ) from None  # fmt: skip
-            raise ConfigError(
-                "LISTEN-PORT", "the port cannot be had; does something else listen there?",
-                setting="listen.port", host=settings.listen.host, port=wanted,
-            ) from None  # fmt: skip
+        except (OSError, OverflowError, UnicodeError) as error:
+            raise _not_open(settings, wanted, error) from None
     log.info("listening", host=settings.listen.host, ports=opened, topic=topic)
     ready(opened)
     await stop.wait()

@@ -6,8 +6,10 @@ only the runner's options differ.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -41,7 +43,7 @@ from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of
 from schemas import errors
-from schemas.errors import IngestError, LakeError
+from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.tables.ops import LEDGER, QUARANTINE
@@ -241,13 +243,33 @@ def _run(context: Context, claim: Claim, graph: beam.PTransform, messages: int) 
     return outcome
 
 
+def empty_pipeline(options: Sequence[str]) -> beam.Pipeline:
+    """A pipeline on the runner that the options name.
+
+    Raises:
+        ConfigError: ``INGEST-RUNNER``: Beam knows no such runner, or refuses a value.
+    """
+    try:
+        with contextlib.redirect_stderr(
+            io.StringIO()
+        ):  # Beam prints all options there are, and ends the process
+            parsed = PipelineOptions(list(options))
+            parsed.get_all_options()  # else values are looked at only when the pipeline runs
+            return beam.Pipeline(options=parsed)
+    except (ValueError, SystemExit):
+        raise ConfigError(
+            "INGEST-RUNNER", "Beam does not take these options", setting="ingest.runner_options"
+        ) from None
+
+
 def run_graph(graph: beam.PTransform, options: Sequence[str]) -> dict[str, int]:
     """Run a graph to its end and give its counters.
 
     Raises:
         IngestError: the coded error that a transform raised, found again in what the runner makes of it.
+        ConfigError: ``INGEST-RUNNER``.
     """
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    pipeline = empty_pipeline(options)
     _ = pipeline | graph
     try:
         result = pipeline.run()

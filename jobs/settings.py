@@ -36,6 +36,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from jobs.durations import seconds
 from schemas.errors import ConfigError
+from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS
 from schemas.source import MEBIBYTE, Source, Sources
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("phl.toml")
 DEFAULT_STATE_DIR = Path(".phl")
 PREFIX = "PHL_"
-NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_LOG_LEVEL"})
-"""Variables that are read before the settings are: the settings' file, and how much is logged."""
+NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_LOG_LEVEL", "PHL_PARENT"})
+"""Variables that are read by themselves: the settings' file, how much is logged, and whose help a process is."""
 
+_PARTS_OF_GB18030 = frozenset({"gbk", "gb2312"})
 _TOML_PLACE = re.compile(r"at line \d+, column \d+|at end of document")
 
 
@@ -58,9 +60,27 @@ def _codec(name: str) -> str:
         "".encode(name)  # refused by codecs that are not of text, such as base64
     except LookupError:
         raise ValueError("not a character set that Python knows, such as utf-8 or gb18030") from None
+    if codec.name in _PARTS_OF_GB18030:
+        return "gb18030"
     if codec.name.startswith(("utf-16", "utf-32", "utf-7")):
         raise ValueError("not a character set that HL7 v2 can be sent in")
+    if codec.name not in TRAIL_BYTES_LOOK_LIKE_DELIMITERS and _hides_delimiters(codec.name):
+        raise ValueError(
+            "a character set in which | can be half a character: of these gb18030 and big5 can be read"
+        )
     return codec.name
+
+
+def _hides_delimiters(codec: str) -> bool:
+    """Whether a delimiter of HL7 can be the second byte of a character."""
+    for lead in range(0x80, 0x100):
+        for delimiter in b"|^~\\":
+            try:
+                if len(bytes((lead, delimiter)).decode(codec)) == 1:
+                    return True
+            except UnicodeError:
+                continue
+    return False
 
 
 def _zone(name: str) -> str:

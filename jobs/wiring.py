@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.run_stages import IN_PROCESS, Context, Limits
+from jobs.run_stages import IN_PROCESS, Context, Limits, empty_pipeline
 from jobs.settings import Settings
 from lake_layout.lake import Lake
 from lake_layout.sorted_runs import IndexLocation
@@ -10,7 +10,13 @@ from pipelines.modalities import MODALITIES
 
 
 def contexts(settings: Settings, *, accept_loss: bool = False) -> list[Context]:
-    """One context per modality."""
+    """One context per modality.
+
+    Raises:
+        ConfigError: a setting of the stages is wrong.
+    """
+    options = tuple(settings.ingest.runner_options) or IN_PROCESS
+    empty_pipeline(options)  # so that a wrong one is told before there is anything to run
     return [
         Context(
             lake=Lake(settings.lake_location()),
@@ -19,7 +25,7 @@ def contexts(settings: Settings, *, accept_loss: bool = False) -> list[Context]:
             sources=settings.sources(),
             index=IndexLocation(str(settings.state_dir / "index")),
             limits=Limits(messages=settings.ingest.batch_messages),
-            options=tuple(settings.ingest.runner_options) or IN_PROCESS,
+            options=options,
             accept_loss=accept_loss,
             topic_prefix=settings.kafka.topic_prefix,
         )

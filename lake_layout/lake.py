@@ -15,7 +15,7 @@ from deltalake.schema import Schema
 
 from lake_layout.location import LakeLocation
 from lake_layout.objects import ObjectStore, open_store
-from schemas.errors import IngestError, LakeError, TransportError
+from schemas.errors import ConfigError, IngestError, LakeError, TransportError
 from schemas.table import Table
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Lake:
 
         Raises:
             LakeError: ``LAKE-SCHEMA`` where a table is there with other columns.
+            ConfigError: ``LAKE-URI`` where a folder cannot be made.
         """
         for table in tables:
             if not self.exists(table):
@@ -80,7 +81,13 @@ class Lake:
 
     def _create(self, table: Table) -> None:
         if not self.location.is_s3:
-            Path(self.table_uri(table)).mkdir(parents=True, exist_ok=True)
+            try:
+                Path(self.table_uri(table)).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    "LAKE-URI", "the lake's folder cannot be made or written", setting="lake.uri",
+                    kind=type(error).__name__,
+                ) from None  # fmt: skip
         try:
             with delta_faults(table):
                 DeltaTable.create(

@@ -177,11 +177,26 @@ def test_a_port_that_is_taken_is_a_wrong_setting(
     assert process.end(signal.SIGTERM) == 0
 
 
-def test_an_address_that_is_not_this_machines_is_a_wrong_setting(run_phl: RunPhl) -> None:
-    for host in ("192.0.2.1", "no such host"):
-        done = run_phl("listen", env={"PHL_LISTEN_HOST": host})
-        assert done.returncode == 78
-        assert "listen.host" in done.stderr
+@pytest.mark.parametrize("host", ["no such host", "192.0.2.1", "a..b", "a" * 300])
+def test_an_address_that_this_machine_has_not_is_a_wrong_setting(run_phl: RunPhl, host: str) -> None:
+    done = run_phl("listen", env={"PHL_LISTEN_HOST": host})
+    assert done.returncode == 78
+    assert "LISTEN-HOST" in done.stderr
+    assert "setting=listen.host" in done.stderr
+
+
+def test_a_port_that_cannot_be_had_names_its_own_setting(
+    phl_env: dict[str, str], tmp_path: Path, run_phl: RunPhl
+) -> None:
+    process = Process(phl_env, tmp_path)
+    sources = json.dumps([{"name": "one"}, {"name": "two", "port": process.port}])
+    done = run_phl("listen", "--port", "0", env={"PHL_SOURCES": sources})
+    assert done.returncode == 78
+    assert "setting=sources[1].port" in done.stderr
+    assert process.end(signal.SIGTERM) == 0
+    done = run_phl("listen", "--port", "99999")
+    assert done.returncode == 78
+    assert "setting=listen.port" in done.stderr
 
 
 @pytest.mark.parametrize("policy", ["answer", "wait"])

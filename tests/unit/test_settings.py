@@ -226,7 +226,7 @@ def test_sources_carry_their_settings(tmp_path: Path) -> None:
         """,
     )
     source = settings.sources().get("county")
-    assert (source.charset, source.processing_ids) == ("gbk", ("P", "T"))
+    assert (source.charset, source.processing_ids) == ("gb18030", ("P", "T"))
     assert (source.size_limit, source.idle_timeout) == (2 * 1024 * 1024, 120.0)
     assert type(source.size_limit) is int
     matched = settings.source_settings[0]
@@ -277,3 +277,46 @@ def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_p
     assert taken.state_dir == defaults.state_dir
     assert taken.listen.model_copy(update={"tls": None, "metrics_port": None}) == defaults.listen
     assert taken.ingest.model_copy(update={"metrics_port": None}) == defaults.ingest
+
+
+@pytest.mark.parametrize("name", ["gbk", "GB2312", "cp936", "gb18030"])
+def test_parts_of_gb18030_are_read_as_the_whole(tmp_path: Path, name: str) -> None:
+    """In all of them a delimiter can be half an ideograph; messages are split with that in mind."""
+    assert (
+        settings_of(tmp_path, f"[[sources]]\nname = 'a'\ncharset = '{name}'").sources().get("a").charset
+        == "gb18030"
+    )
+
+
+@pytest.mark.parametrize("name", ["shift_jis", "cp950", "big5hkscs", "johab"])
+def test_character_sets_that_hide_delimiters_are_refused(tmp_path: Path, name: str) -> None:
+    assert "sources[0].charset" in str(refusal(tmp_path, f"[[sources]]\nname = 'a'\ncharset = '{name}'"))
+
+
+@pytest.mark.parametrize("name", ["utf-8", "ascii", "iso8859-1", "euc_kr", "big5", "koi8-r", "cp1251"])
+def test_other_character_sets_are_taken(tmp_path: Path, name: str) -> None:
+    settings_of(tmp_path, f"[[sources]]\nname = 'a'\ncharset = '{name}'")
+
+
+@pytest.mark.parametrize("options", [["--runner=Nobody"], ["--direct_num_workers=some"]])
+def test_options_that_beam_refuses_are_named(
+    tmp_path: Path, options: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from jobs.wiring import contexts
+
+    settings = settings_of(
+        tmp_path, f"[lake]\nuri = 'lake'\n[kafka]\nbootstrap = 'a:1'\n[ingest]\nrunner_options = {options!r}"
+    )
+    with pytest.raises(ConfigError, match=r"ingest\.runner_options"):
+        contexts(settings)
+    assert "usage" not in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None:
+    from lake_layout.lake import Lake
+    from schemas.tables.ops import LEDGER
+
+    (tmp_path / "file").touch()
+    settings = settings_of(tmp_path, "[lake]\nuri = 'file/lake'")
+    with pytest.raises(ConfigError, match=r"lake\.uri"):
+        Lake(settings.lake_location()).create_missing((LEDGER,))
