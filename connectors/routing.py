@@ -131,7 +131,8 @@ def _patient_id(message: bytes, header: Header, source: Source) -> bytes:
         return b""
     identifiers = _third_field(line.group()[1:], header, source)
     repetitions = [
-        part.split(header.component_separator) for part in identifiers.split(header.repetition_separator)
+        part.split(header.component_separator)
+        for part in identifiers.split(header.repetition_separator or b"\r")  # no line end is in a segment
     ]
     for authority in source.patient_authorities:
         wanted = authority.encode()

@@ -74,7 +74,7 @@ HL7_FINDINGS: tuple[Finding, ...] = (
     Finding(
         "HL7-CHARSET-MISMATCH",
         Severity.WARNING,
-        "The message is not in the character set that MSH-18 names; the source's own was used.",
+        "The message is not in the character set that MSH-18 names; another was used.",
         "HL7 v2.5.1 §2.15.9.18",
     ),
     Finding(
@@ -82,6 +82,24 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         Severity.WARNING,
         "Neither the declared nor the source's character set fits the message; the one used is a guess.",
         "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding(
+        "HL7-CHARSET-DOUBTFUL",
+        Severity.WARNING,
+        "The message can be read in the character set that was used, but all of it is also valid UTF-8.",
+        "HL7 v2.5.1 §2.15.9.18",
+    ),
+    Finding(
+        "HL7-SEGMENT-CONTINUED",
+        Severity.NOTICE,
+        "ADD segments were joined to the segment that they continue, and are not counted as segments.",
+        "HL7 v2.5.1 §2.10.2",
+    ),
+    Finding(
+        "HL7-FRAGMENT",
+        Severity.WARNING,
+        "The message is part of one that was sent in several; what stands in the others is not joined to it.",
+        "HL7 v2.5.1 §2.10.2",
     ),
     Finding(
         "HL7-CONTROL-ID-MISSING",

@@ -12,7 +12,12 @@ from xxhash import xxh3_64_intdigest
 
 from pipelines.hl7v2.decode import USUAL_START, check_readable, choose_codec
 from schemas.errors import MessageError
-from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS, codec_of, is_unsupported
+from schemas.hl7v2.charsets import (
+    TRAIL_BYTES_LOOK_LIKE_DELIMITERS,
+    codec_of,
+    is_seven_bit,
+    is_unsupported,
+)
 from schemas.hl7v2.header import Header
 from schemas.source import Source
 from schemas.tables.raw import ENVELOPE
@@ -106,9 +111,10 @@ def _add(made: _Columns, payload: bytes, source: Source) -> None:
 
 
 def _usual(fields: list[bytes]) -> tuple[str, str, str | None] | None:
-    if is_unsupported(fields[17]):
+    codec = codec_of(fields[17])
+    if is_unsupported(fields[17]) or is_seven_bit(codec or ""):
         return None
-    header = Header(b"|", b"^~\\&", (b"MSH", b"|", *fields[1:]), 0, codec_of(fields[17]))
+    header = Header(b"|", b"^~\\&", (b"MSH", b"|", *fields[1:]), 0, codec)
     return header.message_type, header.component(11).strip().decode("ascii"), header.codec
 
 

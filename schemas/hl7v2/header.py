@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from schemas.errors import MessageError
-from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS, codec_of
+from schemas.hl7v2.charsets import (
+    JAPANESE,
+    TRAIL_BYTES_LOOK_LIKE_DELIMITERS,
+    codec_of,
+    family,
+    is_seven_bit,
+)
 
 BOM = b"\xef\xbb\xbf"
 _START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[Mm][Ss][Hh]([^\r\n])")
@@ -38,7 +44,10 @@ class Header:
 
     def component(self, number: int, component: int = 1) -> bytes:
         """A component (counted from 1) of the first repetition of MSH-``number``."""
-        parts = self.field(number).split(self.repetition_separator, 1)[0].split(self.component_separator)
+        value = self.field(number)
+        if self.repetition_separator:
+            value = value.split(self.repetition_separator, 1)[0]
+        parts = value.split(self.component_separator)
         return parts[component - 1] if component <= len(parts) else b""
 
     @property
@@ -47,7 +56,9 @@ class Header:
 
     @property
     def repetition_separator(self) -> bytes:
-        return self.encoding[1:2] or _DEFAULT_ENCODING[1:2]
+        """Empty where MSH-2 names none and the usual one is taken."""
+        usual = _DEFAULT_ENCODING[1:2]
+        return self.encoding[1:2] or (b"" if usual in self.separator + self.encoding else usual)
 
     @property
     def escape_character(self) -> bytes:
@@ -104,20 +115,36 @@ def read_header(message: bytes, default_codec: str = "utf-8") -> Header:
             "HL7-DELIMITERS", "MSH-2 does not hold distinct delimiters", segment="MSH", field=2
         )
     fields = (parts[0], separator, *parts[1:])
-    return Header(separator, encoding, fields, end, codec_of(fields[18]) if len(fields) > 18 else None)
+    bare = Header(separator, encoding, fields, end, None)
+    return replace(bare, codec=codec_of(bare.field(18), bare.repetition_separator))
 
 
 def _split(line: bytes, separator: bytes, default_codec: str) -> list[bytes]:
     """Split MSH into fields; in GB 18030 and Big5 only after decoding, for ``|`` may be half an ideograph."""
     parts = line.split(separator)
-    if line.isascii():
+    shifted = b"\x1b" in line
+    if line.isascii() and not shifted:
         return parts
-    named = codec_of(parts[17]) if len(parts) > 17 else None
-    for codec in (named or default_codec, "gb18030"):
+    repetition = parts[1][1:2] if len(parts) > 1 else b""
+    named = codec_of(parts[17], repetition) if len(parts) > 17 else None
+    if shifted:
+        # in ISO 2022 too: MSH-18 itself may stand behind an ideograph that seems to hold a delimiter
+        switched = _split_decoded(line, separator, JAPANESE)
+        if switched is not None and len(switched) > 17:
+            named = codec_of(switched[17], repetition)
+        if is_seven_bit(named or default_codec) and switched is not None:
+            return switched
+    for codec in (*family(named or default_codec), "gb18030"):
         if codec not in TRAIL_BYTES_LOOK_LIKE_DELIMITERS and codec != "utf-8":
             return parts
-        try:
-            return [part.encode(codec) for part in line.decode(codec).split(separator.decode("ascii"))]
-        except UnicodeError:
-            continue
+        split = _split_decoded(line, separator, codec)
+        if split is not None:
+            return split
     return parts
+
+
+def _split_decoded(line: bytes, separator: bytes, codec: str) -> list[bytes] | None:
+    try:
+        return [part.encode(codec) for part in line.decode(codec).split(separator.decode("ascii"))]
+    except UnicodeError:
+        return None

@@ -41,8 +41,13 @@ SEEDS = [
     + "9" * 400
     + "\rOBX|1|NM|a||1\rOBX|1|DT|a||99999999",
     "MSH|^~\\&||||||||||||||||UNICODE UTF-16\rPID",
+    (
+        "MSH|^~\\&|LIS|山田葉|L|C|2026||ORU^R01|C5||2.5|9|7|||||ASCII~ISO IR87\rPID|1||P\r"
+        "OBX|1|FT|a||葉\\X8F\\\\X7C\\\r"
+        "ADD|瑋\\M2442\\;3ED\\C2842\\\nadd| 3|~\r ADD\rADD|x\rDSC|8|F\rADD|y|"
+    ),
 ]
-CODECS = ("utf-8", "gb18030", "big5", "iso8859-1", "utf-16")
+CODECS = ("utf-8", "gb18030", "big5", "iso8859-1", "iso2022_jp", "utf-16")
 PIECES = [
     b"|",
     b"^",
@@ -58,6 +63,10 @@ PIECES = [
     b"\xef\xbb\xbf",
     b'""',
     b"MSH",
+    b"\rADD|",
+    b"\nadd",
+    b"\rDSC|1",
+    b"\x1b$B",
 ]
 
 
@@ -162,8 +171,16 @@ def test_each_segment_is_in_a_table(batch: Batch) -> None:
 
 
 def _segment_count(message: bytes) -> int:
+    """Lines that are not blank, without those that continue the one before (ADD with fields, HL7 v2.5.1 §2.10.2)."""
     text = message.removeprefix(b"\xef\xbb\xbf").replace(b"\n", b"\r")
-    return sum(1 for line in text.split(b"\r") if line.strip(b" \t"))
+    lines = [line.lstrip(b" \t") for line in text.split(b"\r") if line.strip(b" \t")]
+    adds = b"ADD" + lines[0][3:4]
+    count, before = 0, b"MSH"
+    for line in lines:
+        if line[:4].upper() != adds or before in {b"MSH", b"ADD"}:
+            count += 1
+        before = b"MSH" if line is lines[0] else line.upper()
+    return count
 
 
 @careful
