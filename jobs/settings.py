@@ -66,7 +66,7 @@ def _codec(name: str) -> str:
         raise ValueError("not a character set that HL7 v2 can be sent in")
     if codec.name not in TRAIL_BYTES_LOOK_LIKE_DELIMITERS and _hides_delimiters(codec.name):
         raise ValueError(
-            "a character set in which | can be half a character: of these gb18030 and big5 can be read"
+            "a character set in which | can be half a character: of these gb18030, big5 and shift_jis can be read"
         )
     return codec.name
 

@@ -118,7 +118,7 @@ FAMILIES = MappingProxyType(
 """Codec → what is tried for it in turn, where that is not the codec alone: what senders of that name send."""
 
 TRAIL_BYTES_LOOK_LIKE_DELIMITERS = frozenset(
-    {"gb18030", "gbk", "big5", "cp950", "big5hkscs", "shift_jis", "cp932", "shift_jis_2004", "johab"}
+    {"gb18030", "gbk", "big5", "cp950", "big5hkscs", "shift_jis", "cp932"}
 )
 """Codecs in which a second byte may be ``|``, ``^``, ``~`` or a backslash: decode before splitting."""
 

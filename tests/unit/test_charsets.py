@@ -10,8 +10,10 @@ import pyarrow as pa
 import pytest
 
 from pipelines.hl7v2.decode import Decoded, decode_batch
+from pipelines.hl7v2.modality import HL7V2
 from pipelines.hl7v2.transcode import TABLED, charset, utf8_lengths, words_of, write_utf8
 from schemas.hl7v2.charsets import CODECS, codec_of, is_unsupported, plain_name
+from schemas.source import Source
 from tests.unit.hl7_messages import read_all, read_one
 
 HEAD = "MSH|^~\\&|HIS|F|||20260301||ADT^A08|C1|P|2.5.1||||||"
@@ -169,6 +171,28 @@ def test_a_batch_of_many_charsets_says_of_each_message_its_own() -> None:
     assert [text_of(one) for one in alone] == [text_of(batch, number) for number in range(len(names))]
     assert [one.codec_of(0) for one in alone] == [batch.codec_of(number) for number in range(len(names))]
     assert [one.declared.to_pylist()[0] for one in alone] == batch.declared.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("shift_jis", "ポ十ﾎﾟ"),
+        ("cp932", "ポ①"),
+        ("cp950", "碁許功"),
+        ("big5hkscs", "許蓋"),
+        ("iso2022_jp", "浜、"),
+    ],
+)
+def test_what_a_source_sends_without_saying(codec: str, name: str) -> None:
+    for usual in (message("", codec, name, name), message("", codec, "W")):
+        other = usual.replace(b"\r", b"\r\n ")
+        for sent in (usual, other, other[:3].lower() + other[3:]):
+            batch = decoded([sent, b"", usual], codec)
+            assert batch.codes == []
+            shown = text_of(batch)
+            assert shown[3:] == sent.decode(codec)[3:]
+            envelope = HL7V2.envelopes([sent], [Source("a", charset=codec)])
+            assert envelope.column("control_id").to_pylist() == ["C1"]
 
 
 def test_more_names_than_are_told_apart() -> None:
