@@ -66,6 +66,18 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "HL7 v2.5.1 §2.15.9.11",
     ),
     Finding(
+        "HL7-REPLY",
+        Severity.IGNORED,
+        "The message answers another one and states nothing of its own.",
+        "HL7 v2.5.1 table 0076",
+    ),
+    Finding(
+        "HL7-QUERY",
+        Severity.IGNORED,
+        "The message asks for something and states nothing.",
+        "HL7 v2.5.1 table 0076",
+    ),
+    Finding(
         "HL7-CHARSET-UNKNOWN",
         Severity.NOTICE,
         "MSH-18 names no known character set; the source's own was used.",

@@ -20,18 +20,22 @@ repetitions of all its places.
 
 A place in another segment than the row's own is read from the segment of that name that belongs to the row
 (``schemas/hl7v2/structure.py``). ``PID(1)-3`` is PID-3 of the message's first PID, whatever the row.
+``PV1(next)-19`` is PV1-19 of the first PV1 after the row, before the next segment of the row's own name, whatever
+else PV1 belongs to: in A45 each MRG is followed by the PV1 that it is about.
+
+A column may also have a constant, the same for each row of a mapping: which segment states the row, say.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from schemas.table import Table
 
-_PLACE = re.compile(r"([A-Z][A-Z0-9]{2})(\(1\))?-(\d+)(?:\.(\d+)(?:\.(\d+))?)?")
+_PLACE = re.compile(r"([A-Z][A-Z0-9]{2})(\((?:1|next)\))?-(\d+)(?:\.(\d+)(?:\.(\d+))?)?")
 
 _TRIGGERS = re.compile(r"([A-Z]+)(\d+)(?:-[A-Z]+(\d+))?")
 
@@ -46,6 +50,7 @@ class Place:
         component: from 1; 0 for the whole repetition.
         subcomponent: from 1; 0 for the whole component.
         first: whether the message's first segment of that name is meant, whatever the row.
+        next: whether the first one after the row is meant, before the next segment of the row's own name.
     """
 
     segment: str
@@ -53,6 +58,7 @@ class Place:
     component: int = 0
     subcomponent: int = 0
     first: bool = False
+    next: bool = False
 
     @classmethod
     def of(cls, text: str) -> Place:
@@ -64,12 +70,20 @@ class Place:
         match = _PLACE.fullmatch(text)
         if match is None:
             raise ValueError(f"not a place in a message: {text}")
-        return cls(match[1], int(match[3]), int(match[4] or 0), int(match[5] or 0), bool(match[2]))
+        return cls(
+            match[1],
+            int(match[3]),
+            int(match[4] or 0),
+            int(match[5] or 0),
+            first=match[2] == "(1)",
+            next=match[2] == "(next)",
+        )
 
     def __str__(self) -> str:
         parts = f".{self.component}" if self.component else ""
         parts += f".{self.subcomponent}" if self.subcomponent else ""
-        return f"{self.segment}{'(1)' if self.first else ''}-{self.field}{parts}"
+        which = "(1)" if self.first else "(next)" if self.next else ""
+        return f"{self.segment}{which}-{self.field}{parts}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,7 @@ class TableMapping:
         later: whether the message's first segment of the name makes no row (a second PID is linked to the first).
         unless: the row is made only where its order has no segment of these names (an ORC whose order has an OBR
             is no row of its own).
+        constants: column name → the text that it has in every row.
     """
 
     table: Table
@@ -94,11 +109,12 @@ class TableMapping:
     takes: tuple[str, ...] = ()
     later: bool = False
     unless: tuple[str, ...] = ()
+    constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        unknown = set(self.places) - {field.name for field in self.table.fields}
-        if unknown:
-            raise ValueError(f"{self.table.name} has no columns {sorted(unknown)}")
+        unknown = {*self.places, *self.constants} - {column.name for column in self.table.fields}
+        if unknown or set(self.places) & set(self.constants):
+            raise ValueError(f"{self.table.name}: columns unknown or told twice: {sorted(unknown)}")
 
 
 def mapping(
@@ -110,6 +126,7 @@ def mapping(
     takes: tuple[str, ...] = (),
     later: bool = False,
     unless: tuple[str, ...] = (),
+    constants: Mapping[str, str] | None = None,
 ) -> TableMapping:
     """A mapping written as text: column name → places with blanks between them."""
     places = {name: tuple(Place.of(place) for place in text.split()) for name, text in columns.items()}
@@ -121,6 +138,7 @@ def mapping(
         takes,
         later,
         unless,
+        MappingProxyType(dict(constants or {})),
     )
 
 
@@ -137,6 +155,40 @@ def coded(name: str, *fields: str) -> dict[str, str]:
     }  # fmt: skip
     return {
         f"{name}_{part}": " ".join(f"{field}.{number}" for field in fields) for part, number in parts.items()
+    }
+
+
+def code(name: str, *fields: str) -> dict[str, str]:
+    """The columns of a coded element of which the first triplet is enough.
+
+    Args:
+        name: as given to ``schemas.tables.columns.code``.
+        fields: places of whole fields, such as ``PID-16``, tried in turn.
+    """
+    parts = {"": 1, "_display": 2, "_system": 3}
+    return {
+        f"{name}{part}": " ".join(f"{field}.{number}" for field in fields) for part, number in parts.items()
+    }
+
+
+def timing(*fields: str) -> dict[str, str]:
+    """The columns of a timing: TQ1 (HL7 v2.5.1 §4.5.4), before v2.5 a field of type TQ (§2.A).
+
+    Args:
+        fields: places of whole fields of type TQ, such as ``ORC-7``, tried in turn after TQ1.
+    """
+    parts = {
+        "quantity": ("TQ1-2.1", "1.1"), "quantity_unit": ("TQ1-2.2.1", "1.2"),
+        "repeat_pattern": ("TQ1-3.1.1", "2.1"), "explicit_time": ("TQ1-4", "2.2"),
+        "service_duration": ("TQ1-6.1", ""), "service_duration_unit": ("TQ1-6.2.1", ""),
+        "service_duration_text": ("", "3"),
+        "occurrence_start": ("TQ1-7", "4.1"), "occurrence_end": ("TQ1-8", "5.1"),
+        "condition_text": ("TQ1-10", "7"), "instruction_text": ("TQ1-11", "8"),
+        "total_occurrences": ("TQ1-14", "12"),
+    }  # fmt: skip
+    return {
+        name: " ".join([own] * bool(own) + [f"{field}.{old}" for field in fields if old])
+        for name, (own, old) in parts.items()
     }
 
 
