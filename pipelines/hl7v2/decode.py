@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -101,13 +101,24 @@ class Delimiters:
     @property
     def to_usual(self) -> bytes:
         """A table for ``bytes.translate`` that makes these delimiters the usual ones and blots out the others."""
-        table = bytearray(range(256))
-        table[ord("|")] = table[ord("^")] = table[ord("~")] = table[ord("\\")] = table[ord("&")] = 0
-        mine = (self.subcomponent, self.escape, self.repetition, self.component, self.field)
-        for own, usual in zip(mine, "&\\~^|", strict=True):
-            if own:
-                table[ord(own)] = ord(usual)
-        return bytes(table)
+        return _to_usual(self)
+
+
+@lru_cache(maxsize=256)
+def _to_usual(delimiters: Delimiters) -> bytes:
+    table = bytearray(range(256))
+    table[ord("|")] = table[ord("^")] = table[ord("~")] = table[ord("\\")] = table[ord("&")] = 0
+    own = (
+        delimiters.subcomponent,
+        delimiters.escape,
+        delimiters.repetition,
+        delimiters.component,
+        delimiters.field,
+    )
+    for mine, usual in zip(own, "&\\~^|", strict=True):
+        if mine:
+            table[ord(mine)] = ord(usual)
+    return bytes(table)
 
 
 USUAL_DELIMITERS = Delimiters()
@@ -315,8 +326,8 @@ class _Work:
         alone: messages that are looked at by themselves.
         lengths: of each message's text in UTF-8.
         kept: whether it can be read.
-        names: different values of MSH-18, the first repetition of each as text.
-        name: for each message the index of its own among them; -1 for none.
+        names: different first repetitions of MSH-18 as text, and their numbers.
+        name: for each message the number of its own; -1 for none.
         texts: row → what was made of a message by itself.
         found: rows, code, segment and field of findings.
         unreadable: messages that cannot be read.
@@ -333,7 +344,7 @@ class _Work:
     alone: Bools
     lengths: I64
     kept: Bools
-    names: list[str]
+    names: dict[str, int]
     name: I64
     texts: dict[int, _Alone] = field(default_factory=dict)
     found: list[tuple[Sequence[int] | I64, str, str | None, int | None]] = field(default_factory=list)
@@ -351,7 +362,7 @@ class _Work:
         sent = [data[low:high].tobytes() for low, high in places[:number].tolist()]
         codecs = sorted(set(default_codecs))
         index = {codec: place for place, codec in enumerate(codecs)}
-        default = np.fromiter((index[codec] for codec in default_codecs), np.int64, count)
+        default = np.array(list(map(index.__getitem__, default_codecs)), np.int64)
         meant = [codec_of(value) for value in sent]
         codecs += sorted({codec for codec in meant if codec is not None} - index.keys())
         # one more entry, for NO_NAME and LOOK_ALONE look at the end
@@ -372,7 +383,8 @@ class _Work:
         alone = ~usual | (name == headers.LOOK_ALONE) | refused[place] | odd[codec]
         alone |= flags & headers.CONTINUED != 0
         alone |= (flags & headers.HEADER_HIGH != 0) & ~sure
-        texts = [_first_repetition(value, b"~") for value in sent]
+        names: dict[str, int] = {}
+        numbers = [names.setdefault(_first_repetition(value, b"~"), len(names)) for value in sent]
         work = cls(
             data,
             words,
@@ -385,8 +397,8 @@ class _Work:
             alone,
             np.diff(offsets),
             np.ones(count, bool),
-            texts,
-            np.where(name >= 0, name.astype(np.int64), -1),
+            names,
+            np.array([*numbers, -1], np.int64)[place],
         )
         together = ~alone
         work._note(np.flatnonzero(together & unknown[place]), UNKNOWN, "MSH", 18)
@@ -500,11 +512,7 @@ class _Work:
         self.texts[row] = _Alone(text, structure if structure is not text else None, own)
 
     def _name_of(self, name: str) -> int:
-        if not name:
-            return -1
-        if name not in self.names:
-            self.names.append(name)
-        return self.names.index(name)
+        return self.names.setdefault(name, len(self.names)) if name else -1
 
     def decoded(self) -> Decoded:
         """Put the batch together."""
@@ -583,7 +591,7 @@ class _Work:
         return target
 
 
-def _declared(names: list[str], index: I64) -> pa.Array:
+def _declared(names: dict[str, int], index: I64) -> pa.Array:
     values = pa.array([name or None for name in names], pa.string())
     return values.take(pa.array(index, mask=index < 0))
 

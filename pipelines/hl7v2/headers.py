@@ -280,6 +280,13 @@ def utf8_width(data: U8, words: U64, low: int, high: int) -> int:
         if byte < 0x80:
             at += 1
             continue
+        if 0xE1 <= byte <= 0xEC and at + 2 < high:
+            # most ideographs: any two bytes that begin with the bits 10 may follow
+            if data[at + 1] & 0xC0 != 0x80 or data[at + 2] & 0xC0 != 0x80:
+                return 0
+            longest = max(longest, 3)
+            at += 3
+            continue
         if byte < 0xC2 or byte > 0xF4:
             return 0
         more = 1 if byte < 0xE0 else (2 if byte < 0xF0 else 3)

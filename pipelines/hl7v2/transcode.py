@@ -154,6 +154,11 @@ def utf8_lengths(data: U8, words: U64, starts: I64, ends: I64, singles: I32, dou
             if data[at] < 0x80:
                 at += 1
                 continue
+            point = doubles[np.int64(data[at]) * 256 + data[at + 1]] if at + 1 < high else -1
+            if point >= 0x800:  # most ideographs: three bytes for two
+                at += 2
+                length += 1
+                continue
             found = next_character(data, at, high, singles, doubles, fours)
             if found < 0:
                 length = -1
@@ -205,6 +210,14 @@ def write_utf8(
                 target[to] = byte
                 at += 1
                 to += 1
+                continue
+            point = doubles[np.int64(byte) * 256 + data[at + 1]] if at + 1 < high else -1
+            if point >= 0x800:
+                target[to] = 0xE0 | point >> 12
+                target[to + 1] = 0x80 | point >> 6 & 0x3F
+                target[to + 2] = 0x80 | point & 0x3F
+                at += 2
+                to += 3
                 continue
             found = next_character(data, at, high, singles, doubles, fours)
             if found < 0:

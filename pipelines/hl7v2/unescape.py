@@ -97,16 +97,16 @@ def unescape(text: str, delimiters: Delimiters, codec: str) -> str:
 
 
 def _named(delimiters: Delimiters) -> dict[str, str]:
-    return {
+    """The sequences of one letter; not those of delimiters that the message does not have."""
+    own = {
         "F": delimiters.field,
         "S": delimiters.component,
         "T": delimiters.subcomponent,
         "R": delimiters.repetition,
         "E": delimiters.escape,
         "P": delimiters.truncation,
-        "H": "",
-        "N": "",
     }
+    return {"H": "", "N": "", **{letter: delimiter for letter, delimiter in own.items() if delimiter}}
 
 
 def _formatting(sequence: str) -> str | None:

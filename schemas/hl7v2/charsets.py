@@ -123,9 +123,12 @@ TRAIL_BYTES_LOOK_LIKE_DELIMITERS = frozenset(
 """Codecs in which a second byte may be ``|``, ``^``, ``~`` or a backslash: decode before splitting."""
 
 
+_NOT_COUNTED = bytes(byte for byte in range(256) if not bytes([byte]).isalnum())
+
+
 def plain_name(name: bytes) -> str:
     """What of a charset's name counts: its letters and digits, in upper case."""
-    return "".join(c for c in name.decode("latin-1").upper() if c.isalnum() and c.isascii())
+    return name.upper().translate(None, _NOT_COUNTED).decode("ascii")
 
 
 _BY_PLAIN_NAME = MappingProxyType({plain_name(name.encode()): codec for name, codec in CODECS.items()})

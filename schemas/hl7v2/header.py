@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from schemas.errors import MessageError
 from schemas.hl7v2.charsets import (
@@ -57,8 +57,7 @@ class Header:
     @property
     def repetition_separator(self) -> bytes:
         """Empty where MSH-2 names none and the usual one is taken."""
-        usual = _DEFAULT_ENCODING[1:2]
-        return self.encoding[1:2] or (b"" if usual in self.separator + self.encoding else usual)
+        return _repetition(self.separator, self.encoding)
 
     @property
     def escape_character(self) -> bytes:
@@ -115,8 +114,13 @@ def read_header(message: bytes, default_codec: str = "utf-8") -> Header:
             "HL7-DELIMITERS", "MSH-2 does not hold distinct delimiters", segment="MSH", field=2
         )
     fields = (parts[0], separator, *parts[1:])
-    bare = Header(separator, encoding, fields, end, None)
-    return replace(bare, codec=codec_of(bare.field(18), bare.repetition_separator))
+    declared = fields[18] if len(fields) > 18 else b""
+    return Header(separator, encoding, fields, end, codec_of(declared, _repetition(separator, encoding)))
+
+
+def _repetition(separator: bytes, encoding: bytes) -> bytes:
+    usual = _DEFAULT_ENCODING[1:2]
+    return encoding[1:2] or (b"" if usual in separator + encoding else usual)
 
 
 def _split(line: bytes, separator: bytes, default_codec: str) -> list[bytes]:

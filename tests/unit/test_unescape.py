@@ -18,6 +18,7 @@ def test_the_delimiters_are_those_of_the_message() -> None:
     own = Delimiters("$", "*", "%", "!", "@", "+")
     assert unescape("!F!!S!!T!!R!!E!!P! \\F\\", own, "utf-8") == "$*@%!+ \\F\\"
     assert unescape("!F!", Delimiters("|", "^", "~", "", "", ""), "utf-8") == "!F!"
+    assert unescape("\\T\\\\R\\", Delimiters("|", "^", "~", "\\", "", ""), "utf-8") == "\\T\\~"
 
 
 @pytest.mark.parametrize(
