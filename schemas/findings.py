@@ -145,6 +145,12 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "HL7 v2.5.1 §2.A.47",
     ),
     Finding(
+        "HL7-ED-INVALID",
+        Severity.WARNING,
+        "An embedded document does not decode by the encoding that it names; its text was kept.",
+        "HL7 v2.5.1 §2.A.24",
+    ),
+    Finding(
         "HL7-VERSION-TIME-FUTURE",
         Severity.WARNING,
         "The time of this version is more than a day after its receipt; the time of receipt counts.",

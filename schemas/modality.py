@@ -6,7 +6,7 @@ The stages know no modality by name; adding one is a declaration like this, a pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -38,6 +38,11 @@ UNREADABLE_SCHEMA = pa.schema(
 """Messages that could not be read, with coordinates within the message."""
 
 
+def object_path(kind: str, sha256: str) -> str:
+    """Where an object lies in the lake: ``objects/<kind>/<first two digits>/<SHA-256 in hex>``."""
+    return f"objects/{kind}/{sha256[:2]}/{sha256}"
+
+
 @dataclass(frozen=True)
 class Parsed:
     """What a parser makes of a batch.
@@ -47,11 +52,13 @@ class Parsed:
         unreadable: ``UNREADABLE_SCHEMA``, one row per other message. Each input row is in exactly one of both.
         tables: by table name, Arrow tables with ``row`` (int32) and the table's own columns; the columns that
             say where a row came from (coordinates, source, times of the message, batch) are added by the stage.
+        objects: what is too large for a row, by its path in the lake (``object_path``); rows refer to it.
     """
 
     messages: pa.Table
     unreadable: pa.Table
     tables: Mapping[str, pa.Table]
+    objects: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

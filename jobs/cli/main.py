@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "listen": ("jobs.cli.listen", "listen_command", "Take HL7 v2 messages over MLLP."),
     "send": ("jobs.cli.send", "send_command", "Send files over MLLP and show the answers."),
     "load": ("jobs.cli.load", "load_command", "Take in files of HL7 v2 messages."),
+    "hl7": ("jobs.cli.hl7", "hl7_command", "Show HL7 v2 messages as trees, and the rows they become."),
     "ingest": ("jobs.cli.ingest", "ingest_command", "Kafka to tables: land, normalise, deduplicate."),
     "verify": ("jobs.cli.verify", "verify_command", "Prove that nothing is missing and nothing is twice."),
     "query": ("jobs.cli.query", "query_command", "SQL over the lake's tables."),

@@ -1,204 +1,397 @@
-"""A batch as columns: the text or time of any place, for the segments of any name, linked to what they belong to."""
+"""A batch as columns: the text, time or number of any place for the segments of any name.
+
+What stands in other segments is read from those that belong to the row (``schemas/hl7v2/structure.py``).
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.hl7v2.decode import I64, Bools
-from pipelines.hl7v2.gather import row_strings, strings
-from pipelines.hl7v2.split import Ranges, RowSet, Split, name_code, part, parts
+from pipelines.hl7v2.decode import I64
+from pipelines.hl7v2.gather import texts
+from pipelines.hl7v2.locate import Part, Repetitions, Rows, Spans, parts, repetitions
+from pipelines.hl7v2.numbers import Numbers, read_numbers
+from pipelines.hl7v2.relations import NONE, Relations
+from pipelines.hl7v2.split import Split, name_code
 from pipelines.hl7v2.times import Clock, Times, read_times
-from schemas.hl7v2.places import Place
+from schemas.hl7v2.datatypes import PREFERRED
+from schemas.hl7v2.mapping import Place
+from schemas.hl7v2.structure import BEFORE, DETAILS, IN_ORDER_GROUP, ONCE_IN_MESSAGE
 
-NONE = -1
-"""Stands for "no such row" among row numbers."""
-
-_OWNERS = {"PID": (), "PV1": ("PID",), "OBR": ("PID",), "ORC": ("PID", "OBR"), "EVN": (), "MSH": ()}
-"""For a segment that others belong to: the segments that end its reach when they come after it."""
+I32 = np.ndarray[tuple[int], np.dtype[np.int32]]
+Wanted = Mapping[str, Mapping[int, tuple[Part, ...]]]
+"""By segment name and field: the parts that are asked for, sorted."""
 
 
-@dataclass
-class Columns:
-    """Columns of a batch, each read once and kept.
+def wanted_parts(places: Iterable[Place]) -> Wanted:
+    """All parts that some places ask for, so that one pass over a field finds them together."""
+    found: dict[str, dict[int, set[Part]]] = defaultdict(lambda: defaultdict(set))
+    for place in places:
+        found[place.segment][place.field].add((place.component, place.subcomponent))
+    return {
+        name: {number: tuple(sorted(some)) for number, some in fields.items()}
+        for name, fields in found.items()
+    }
 
-    Attributes:
-        split: the batch.
-        clock: how times without a zone are read.
-    """
 
-    split: Split
-    clock: Clock
-    _rows: dict[str, RowSet] = field(default_factory=dict)
-    _links: dict[tuple[str, str], I64] = field(default_factory=dict)
-    _texts: dict[tuple[str, Place], pa.Array] = field(default_factory=dict)
-    _times: dict[tuple[str, Place], Times] = field(default_factory=dict)
-
-    def rows(self, name: str) -> RowSet:
-        """All segments of a name."""
-        if name not in self._rows:
-            segments = np.flatnonzero(self.split.names == name_code(name))
-            self._rows[name] = RowSet(self.split, segments, 1 if name == "MSH" else 0)
-        return self._rows[name]
-
-    def link(self, name: str, owner: str) -> I64:
-        """For each segment of a name the row of the ``owner`` segment it belongs to; ``NONE`` where there is none.
-
-        A segment belongs to the nearest one before it in its message, unless a segment that ends that one's reach
-        stands between: an OBR before another patient's PID is not that patient's. The ORC of an OBX is the ORC of
-        its OBR.
-        """
-        key = (name, owner)
-        if key not in self._links:
-            if name == owner:
-                self._links[key] = np.arange(len(self.rows(name)))
-            elif owner == "ORC" and name == "OBX":
-                self._links[key] = through(self.link("OBX", "OBR"), self.link("OBR", "ORC"))
-            else:
-                self._links[key] = self._nearest(name, owner)
-        return self._links[key]
-
-    def _nearest(self, name: str, owner: str) -> I64:
-        mine, theirs = self.rows(name).segments, self.rows(owner).segments
-        found = np.searchsorted(theirs, mine) - 1
-        if not len(theirs):
-            return np.full(len(mine), NONE)
-        begins = self.split.first_of_message[self.split.message[mine]]
-        segment = theirs[np.maximum(found, 0)]
-        there = (found >= 0) & (segment >= begins)
-        for barrier in _OWNERS.get(owner, ()):
-            walls = self.rows(barrier).segments
-            if len(walls):
-                before = np.searchsorted(walls, mine) - 1
-                there &= (before < 0) | (walls[np.maximum(before, 0)] < segment)
-        return np.where(there, found, NONE)
-
-    def text(self, place: Place, name: str) -> pa.Array:
-        """The text of a place for each segment of a name, taken from the segment it belongs to."""
-        key = (name, place)
-        if key not in self._texts:
-            if place.segment == name:
-                self._texts[key] = row_strings(
-                    self.rows(name), place.field, place.component, place.subcomponent
-                )
-            else:
-                own = self.text(place, place.segment)
-                self._texts[key] = taken(own, self.link(name, place.segment))
-        return self._texts[key]
-
-    def time(self, place: Place, name: str) -> Times:
-        """The time of a place for each segment of a name; of an old TS its first component counts."""
-        key = (name, place)
-        if key not in self._times:
-            if place.segment == name:
-                rows = self.rows(name)
-                ranges = rows.place(place.field, place.component or 1, place.subcomponent)
-                self._times[key] = read_times(self.split.data, ranges, rows.message, self.clock)
-            else:
-                self._times[key] = times_of(self.time(place, place.segment), self.link(name, place.segment))
-        return self._times[key]
-
-    def first_text(self, places: Sequence[Place], name: str) -> pa.Array:
-        """The first of several places: of different fields the first that is there at all decides."""
-        result: pa.Array | None = None
-        decided: Bools | None = None
-        for _, same in itertools.groupby(places, key=lambda place: (place.segment, place.field)):
-            group = list(same)
-            value = self.text(group[0], name)
-            for place in group[1:]:
-                value = pc.coalesce(value, self.text(place, name))
-            there = self._present(group[0], name) if len(group) < len(places) else None
-            if result is None or decided is None:
-                result, decided = value, there
-            else:
-                result = pc.if_else(pa.array(decided), result, value)
-                decided = decided | there if there is not None else decided
-        return result if result is not None else pa.nulls(len(self.rows(name)), pa.string())
-
-    def _present(self, place: Place, name: str) -> Bools:
-        there = self.rows(place.segment).whole(place.field).present()
-        link = self.link(name, place.segment)
-        if not len(there):
-            return np.zeros(len(link), bool)
-        return (link >= 0) & there[np.maximum(link, 0)]
-
-    def first_time(self, places: Sequence[Place], name: str) -> Times:
-        """The first of several places that has a time; refused where any place before it has something else."""
-        found = self.time(places[0], name)
-        for place in places[1:]:
-            found = found.otherwise(self.time(place, name))
-        return found
-
-    def entries(self, name: str, numbers: Sequence[int]) -> Entries:
-        """All repetitions of some fields of the segments of a name, field after field."""
-        rows = self.rows(name)
-        found = [parts(self.split.repetitions, rows.whole(number)) for number in numbers]
-        owner = np.concatenate([ranges.rows for ranges in found])
-        order = np.argsort(owner, kind="stable")
-        low = np.concatenate([ranges.low for ranges in found])[order]
-        high = np.concatenate([ranges.high for ranges in found])[order]
-        return Entries(self.split, low, high, owner[order], len(rows), rows.message)
+_NOTHING = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Repetitions as rows of their own.
+    """Repetitions, of the rows' own fields or of segments that belong to them, as rows of their own.
+
+    Attributes:
+        spans: where each stands.
+        owner: row that it belongs to; ascending.
+        message: message of each.
+        count: number of rows.
+    """
+
+    spans: Spans
+    owner: I64
+    message: I64
+    count: int
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def lists(self, values: pa.Array, keep: pa.Array | None = None) -> pa.Array:
+        """One list of values for each row, of the entries that are to be kept."""
+        owner = self.owner
+        if keep is not None:
+            flags = keep.to_numpy(zero_copy_only=False)
+            if not flags.all():
+                owner, values = owner[flags], values.filter(keep)
+        offsets = np.zeros(self.count + 1, np.int32)
+        np.cumsum(np.bincount(owner, minlength=self.count), out=offsets[1:])
+        return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+@dataclass
+class Columns:
+    """Columns of a batch; what is read once is kept.
 
     Attributes:
         split: the batch.
-        low: where each begins.
-        high: where it ends.
-        owner: row of the segment it stands in; ascending.
-        length: number of those segments.
-        message: message of each of those segments.
+        relations: what belongs to what.
+        clock: how times without a zone are read.
+        wanted: the parts that will be asked for.
     """
 
     split: Split
-    low: I64
-    high: I64
-    owner: I64
-    length: int
-    message: I64
+    relations: Relations
+    clock: Clock
+    wanted: Wanted
+    _rows: dict[str, Rows] = field(default_factory=dict)
+    _row_of: dict[str, I64] = field(default_factory=dict)
+    _links: dict[tuple[str, str, bool, bool], I64] = field(default_factory=dict)
+    _texts: dict[tuple[tuple[Place, ...], str], pa.Array] = field(default_factory=dict)
+    _encoded: dict[tuple[tuple[Place, ...], str], tuple[I32, pa.Array]] = field(default_factory=dict)
+    _absent: dict[int, pa.Array] = field(default_factory=dict)
+    _times: dict[Place, Times] = field(default_factory=dict)
+    _numbers: dict[Place, Numbers] = field(default_factory=dict)
 
-    def text(self, component: int, subcomponent: int = 0) -> pa.Array:
-        """A component of each repetition."""
-        count = len(self.low)
-        ranges = Ranges(self.low, self.high, np.arange(count), count)
-        ranges = part(self.split.components, ranges, component)
-        if subcomponent:
-            ranges = part(self.split.subcomponents, ranges, subcomponent)
-        ranges = Ranges(ranges.low, ranges.high, ranges.rows, count, ascending=False)
-        return strings(self.split, ranges, self.message[self.owner])
+    def rows(self, name: str) -> Rows:
+        """All segments of a name."""
+        if name not in self._rows:
+            segments = self.split.by_name.get(name_code(name), np.zeros(0, np.int64))
+            preferred = {number: choice for (segment, number), choice in PREFERRED.items() if segment == name}
+            self._rows[name] = Rows(
+                self.split, segments, 1 if name == "MSH" else 0, dict(self.wanted.get(name, {})), preferred
+            )
+        return self._rows[name]
 
-    def lists(self, values: pa.Array, keep: pa.Array) -> pa.Array:
-        """One list of values for each segment, of the entries that are to be kept."""
-        flags = keep.to_numpy(zero_copy_only=False)
-        counts = np.bincount(self.owner[flags], minlength=self.length)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), values.filter(keep))
+    def row_of(self, name: str) -> I64:
+        """For each segment of the batch its row among those of a name; ``NONE`` for the others."""
+        if name not in self._row_of:
+            found = np.full(len(self.split) + 1, NONE, np.int64)  # the last one stands for "no segment"
+            segments = self.rows(name).segments
+            found[segments] = np.arange(len(segments))
+            self._row_of[name] = found
+        return self._row_of[name]
 
+    def link(self, name: str, other: str, *, first: bool = False, following: bool = False) -> I64:
+        """For each segment of a name the row of the ``other`` segment that belongs to it; ``NONE`` for none.
 
-def through(first: I64, second: I64) -> I64:
-    """Follow one link and then another."""
-    if not len(second):
-        return np.full(len(first), NONE)
-    return np.where(first >= 0, second[np.maximum(first, 0)], NONE)
+        Args:
+            name: whose rows.
+            other: which segments are looked for.
+            first: whether the message's first one is meant.
+            following: whether the first one after the row is meant, before the next row.
+        """
+        key = (name, other, first, following)
+        if key not in self._links:
+            self._links[key] = self._linked(name, other, first=first, following=following)
+        return self._links[key]
 
+    def _linked(self, name: str, other: str, *, first: bool, following: bool) -> I64:  # noqa: PLR0911 - a rule each
+        mine = self.rows(name)
+        theirs = self.rows(other)
+        if not len(theirs):
+            return np.full(len(mine), NONE, np.int64)
+        if following:
+            return self._after(mine, theirs, name)
+        if first or other in ONCE_IN_MESSAGE:
+            return self._first_in_message(other)[mine.message]
+        if name == other:
+            return np.arange(len(mine))
+        if other == "PID":
+            return self.row_of(other)[self.relations.patient[mine.segments]]
+        if other == "PV1":
+            return self.row_of(other)[self.relations.visit[mine.segments]]
+        if other in IN_ORDER_GROUP:
+            found = self._first_in_group(other)[self.relations.group[mine.segments]]
+            if other == "SPM":
+                before = self.row_of(other)[self.relations.specimen[mine.segments]]
+                found = np.where(before >= 0, before, found)
+            return found
+        return self._before(mine, theirs) if other in BEFORE else self._after(mine, theirs, name)
 
-def taken(values: pa.Array, link: I64) -> pa.Array:
-    """Values by link; null where it leads nowhere."""
-    if not len(values):
-        return pa.nulls(len(link), values.type)
-    return values.take(pa.array(np.maximum(link, 0), mask=link < 0))
+    def _first_in_message(self, name: str) -> I64:
+        rows = self.rows(name)
+        found = np.full(len(self.split.first_of_message), NONE, np.int64)
+        found[rows.message[::-1]] = np.arange(len(rows))[::-1]
+        return found
 
+    def _first_in_group(self, name: str) -> I64:
+        rows = self.rows(name)
+        found = np.full(self.relations.groups + 1, NONE, np.int64)  # the last one stands for "no group"
+        found[self.relations.group[rows.segments][::-1]] = np.arange(len(rows))[::-1]
+        found[-1] = NONE
+        return found
 
-def times_of(times: Times, link: I64) -> Times:
-    """Times by link."""
-    if not len(times.valid):
-        return Times.never(len(link))
-    return times.take(np.maximum(link, 0), link >= 0)
+    @staticmethod
+    def _before(mine: Rows, theirs: Rows) -> I64:
+        """The nearest before in the message."""
+        found = np.searchsorted(theirs.segments, mine.segments) - 1
+        there = (found >= 0) & (theirs.message[np.maximum(found, 0)] == mine.message)
+        return np.where(there, found, NONE)
+
+    @staticmethod
+    def _after(mine: Rows, theirs: Rows, name: str) -> I64:
+        """The first after, before the next segment of the row's own name; of the one of a message, in the message."""
+        found = np.searchsorted(theirs.segments, mine.segments)
+        place = np.minimum(found, len(theirs) - 1)
+        there = (found < len(theirs)) & (theirs.message[place] == mine.message)
+        if name not in ONCE_IN_MESSAGE:
+            following = np.append(mine.segments[1:], np.iinfo(np.int64).max)
+            there &= theirs.segments[place] < following
+        return np.where(there, place, NONE)
+
+    def owners(self, child: str, name: str) -> I64:
+        """For each segment of the child's name the row of ``name`` that it belongs to; ``NONE`` for none."""
+        children, mine = self.rows(child), self.rows(name)
+        if not len(mine):
+            return np.full(len(children), NONE, np.int64)
+        if child == "NTE":
+            return self.row_of(name)[self.relations.parent[children.segments]]
+        if name in ONCE_IN_MESSAGE:
+            return self._first_in_message(name)[children.message]
+        found = self._before(children, mine)
+        place = np.maximum(found, 0)
+        same = (
+            self.relations.group
+            if child in IN_ORDER_GROUP and name in IN_ORDER_GROUP
+            else self.relations.patient
+        )
+        there = same[children.segments] == same[mine.segments[place]]
+        return np.where(there, found, NONE)
+
+    def segments_of(self, place: Place, name: str) -> I64:
+        """For each segment of a name the segment that a place is read from; ``NONE`` where there is none."""
+        theirs = self.rows(place.segment).segments
+        link = self._index(place, name, None)
+        if link is None:
+            return theirs
+        return np.where(link >= 0, theirs[np.maximum(link, 0)], NONE) if len(theirs) else link
+
+    def _index(self, place: Place, name: str, chosen: I64 | None) -> I64 | None:
+        """Rows of the place's segment for some rows of a name; None for each in turn."""
+        if place.segment == name and not place.first and not place.next:
+            return chosen
+        link = self.link(name, place.segment, first=place.first, following=place.next)
+        return link if chosen is None else link[chosen]
+
+    def spans(self, place: Place) -> Spans:
+        """A place in each of the segments it stands in."""
+        return self.rows(place.segment).place(place.field, place.component, place.subcomponent)
+
+    def text(self, places: Sequence[Place], name: str, chosen: I64 | None) -> pa.Array:
+        """The first of several places for some rows: of different fields the first that is there at all decides.
+
+        What is read from segments of another name comes as a dictionary array: each of them is read once, however
+        many rows it has.
+
+        Args:
+            places: tried in turn.
+            name: whose rows.
+            chosen: which rows; None for all.
+        """
+        key = (tuple(places), name)
+        if chosen is None and key in self._texts:
+            return self._texts[key]
+        owner = self._owner(places, name)
+        if owner is not None:
+            found = self._linked_text(key[0], name, owner, chosen)
+        elif len(places) == 1:
+            place = places[0]
+            spans = self.spans(place)
+            if spans.empty:
+                return self.absent(len(self.rows(name)) if chosen is None else len(chosen))
+            index = self._index(place, name, chosen)
+            found = texts(self.split, spans, self.rows(place.segment).message, index)
+        else:
+            found = texts(self.split, self.first_spans(places, name), self.rows(name).message, chosen)
+        if chosen is None:
+            self._texts[key] = found
+        return found
+
+    def absent(self, count: int) -> pa.Array:
+        """Texts that are nowhere: one array for all such columns of a length."""
+        if count not in self._absent:
+            self._absent[count] = pa.nulls(count, pa.string())
+        return self._absent[count]
+
+    def _owner(self, places: Sequence[Place], name: str) -> str | None:
+        """The one segment from whose rows all places are read alike; None where there is no such one."""
+        names = {place.segment for place in places}
+        if name in names or any(place.first or place.next for place in places):
+            return None
+        if len(names) == 1:
+            return names.pop()
+        if "OBR" in names and names <= IN_ORDER_GROUP and name not in {*DETAILS, "ORC"}:
+            # what an order group says can be read from its OBR, if it has one
+            grouped = self.relations.group[self.rows(name).segments] >= 0
+            if np.array_equal(grouped, self.link(name, "OBR") >= 0):
+                return "OBR"
+        return None
+
+    def _linked_text(self, places: tuple[Place, ...], name: str, owner: str, chosen: I64 | None) -> pa.Array:
+        """The text of places for some rows, read once for each row of their owner: a dictionary array."""
+        key = (places, owner)
+        if key not in self._encoded:
+            encoded = self.text(places, owner, None)
+            if encoded.null_count == len(encoded):
+                return self.absent(len(self.rows(name)) if chosen is None else len(chosen))
+            if not pa.types.is_dictionary(encoded.type):
+                encoded = encoded.dictionary_encode()
+            codes = encoded.indices.fill_null(NONE).to_numpy().astype(np.int32)
+            self._encoded[key] = np.append(codes, np.int32(NONE)), encoded.dictionary
+        codes, dictionary = self._encoded[key]
+        link = self.link(name, owner)
+        found = codes[link if chosen is None else link[chosen]]
+        return pa.DictionaryArray.from_arrays(pa.array(found, mask=found < 0), dictionary)
+
+    def first_spans(self, places: Sequence[Place], name: str) -> Spans:
+        """Where the first of several places stands, for all rows of a name."""
+        result = Spans.nothing(len(self.rows(name)))
+        decided = np.zeros(len(result), bool)
+        groups = [
+            list(same) for _, same in itertools.groupby(places, lambda place: (place.segment, place.field))
+        ]
+        for number, group in enumerate(groups):
+            found = self._for(group[0], name, self.spans(group[0]))
+            for place in group[1:]:
+                found = found.otherwise(found.present(), self._for(place, name, self.spans(place)))
+            result = result.otherwise(decided, found)
+            if number + 1 < len(groups):
+                whole = self.rows(group[0].segment).whole(group[0].field)
+                decided |= self._for(group[0], name, whole).present()
+        return result
+
+    def _for(self, place: Place, name: str, spans: Spans) -> Spans:
+        index = self._index(place, name, None)
+        return spans if index is None else spans.take(index)
+
+    def time(self, place: Place, name: str, *, dated: bool = False) -> Times:
+        """The time of a place for all rows of a name.
+
+        Args:
+            place: where it stands.
+            name: whose rows.
+            dated: whether it is a date, which no zone moves.
+        """
+        if place not in self._times:
+            rows = self.rows(place.segment)
+            clock = None if dated else self.clock
+            self._times[place] = read_times(self.split.data, self.spans(place), rows.message, clock)
+        index = self._index(place, name, None)
+        return self._times[place] if index is None else self._times[place].take(index)
+
+    def number(self, place: Place, name: str) -> Numbers:
+        """The number of a place for all rows of a name."""
+        if place not in self._numbers:
+            self._numbers[place] = read_numbers(self.split.data, self.spans(place))
+        found = self._numbers[place]
+        index = self._index(place, name, None)
+        return found if index is None else found.take(index)
+
+    def entries(self, places: Sequence[Place], name: str) -> Entries:
+        """All repetitions of some fields, of the rows' own or of segments that belong to them, place after place."""
+        pieces = [self._repeated(place, name) for place in places]
+        spans = [piece for piece in pieces if len(piece[0])]
+        count = len(self.rows(name))
+        if not spans:
+            return Entries(Spans.nothing(0), _NOTHING, _NOTHING, count)
+        low = np.concatenate([one.low for one, _, _ in spans])
+        high = np.concatenate([one.high for one, _, _ in spans])
+        owner = np.concatenate([owners for _, owners, _ in spans])
+        message = np.concatenate([senders for _, _, senders in spans])
+        if len(spans) > 1 or places[0].segment != name:
+            order = np.argsort(owner, kind="stable")
+            low, high, owner, message = low[order], high[order], owner[order], message[order]
+        return Entries(Spans(low, high, len(low)), owner, message, count)
+
+    def _repeated(self, place: Place, name: str) -> tuple[Spans, I64, I64]:
+        """Spans, rows and messages of the repetitions of a place's field."""
+        rows = self.rows(place.segment)
+        whole = rows.whole(place.field)
+        if whole.empty:
+            return whole.take(_NOTHING), _NOTHING, _NOTHING
+        found: Repetitions = repetitions(self.split.structure, whole)
+        message = rows.message[found.owner]
+        if place.first or place.next:
+            return self._of_linked(place, name, found)
+        if place.segment == name:
+            return found.spans, found.owner, message
+        owner = self.owners(place.segment, name)[found.owner]
+        keep = owner >= 0
+        if keep.all():
+            return found.spans, owner, message
+        spans = Spans(found.spans.low[keep], found.spans.high[keep], int(keep.sum()))
+        return spans, owner[keep], message[keep]
+
+    def _of_linked(self, place: Place, name: str, found: Repetitions) -> tuple[Spans, I64, I64]:
+        """The repetitions in the one segment that each row is linked to."""
+        rows = self.rows(place.segment)
+        link = self.link(name, place.segment, first=place.first, following=place.next)
+        counts = np.bincount(found.owner, minlength=len(rows))
+        each = (
+            np.where(link >= 0, counts[np.maximum(link, 0)], 0)
+            if len(rows)
+            else np.zeros(len(link), np.int64)
+        )
+        total = int(each.sum())
+        if not total:
+            return Spans.nothing(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        owner = np.repeat(np.arange(len(link)), each)
+        begins = np.cumsum(counts) - counts
+        nth = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
+        which = begins[link[owner]] + nth
+        spans = Spans(found.spans.low[which], found.spans.high[which], total)
+        return spans, owner, self.rows(name).message[owner]
+
+    def parts(self, entries: Entries, asked: Sequence[Part]) -> dict[Part, Spans]:
+        """Parts of each entry."""
+        return parts(self.split.structure, entries.spans, tuple(sorted(set(asked))))
+
+    def entry_texts(self, entries: Entries, spans: Spans) -> pa.Array:
+        """The text of a part of each entry."""
+        return texts(self.split, spans, entries.message)

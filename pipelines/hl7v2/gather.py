@@ -6,79 +6,110 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS, Bools
-from pipelines.hl7v2.split import Ranges, RowSet, Split
+from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS
+from pipelines.hl7v2.locate import Spans
+from pipelines.hl7v2.split import Positions, Split
 from pipelines.hl7v2.unescape import unescape
+from pipelines.kernel import kernel
+
+_MOST = 2**31 - 1
 
 
-def strings(split: Split, ranges: Ranges, message: I64, *, escaped: bool = True) -> pa.Array:
-    """The text of each row's place; null where a row has none.
+def texts(
+    split: Split, spans: Spans, message: I64, index: I64 | None = None, *, escaped: bool = True
+) -> pa.Array:
+    """The text of each place; null where there is none.
 
     Args:
         split: the batch.
-        ranges: the places.
-        message: message of each row of the row set.
+        spans: the places.
+        message: message of each place (before ``index``).
+        index: which place each value is taken from, -1 for none; None for each place in turn.
         escaped: whether escape sequences are resolved (HL7 v2.5.1 §2.7); a segment as sent keeps them.
     """
-    texts = _copied(split.data, ranges)
-    if escaped and split.escapes.count and len(ranges.low):
-        places = _with_escapes(split, ranges)
-        if places.size:
-            return _resolved(split, message, texts, ranges.rows[places])
-    return texts
+    count = len(spans) if index is None else len(index)
+    if spans.empty or not count:
+        return pa.nulls(count, pa.string())
+    offsets = np.empty(count + 1, np.int64)
+    valid = np.zeros((count + 7) // 8, np.uint8)
+    linked = index is not None
+    which = index if index is not None else _ALL
+    absent = _measure(spans.low, spans.high, which, linked, offsets, valid)
+    if absent == count:
+        return pa.nulls(count, pa.string())
+    total = int(offsets[-1])
+    large = total > _MOST
+    out = np.empty(total, np.uint8)
+    flags = np.zeros(count if escaped and split.escaped else 0, np.uint8)
+    marked = _copy(split.data, split.structure, spans.low, which, linked, offsets, out, flags)
+    kind = pa.large_string() if large else pa.string()
+    places = offsets if large else offsets.astype(np.int32)
+    buffers = [pa.py_buffer(valid) if absent else None, pa.py_buffer(places), pa.py_buffer(out)]
+    found = pa.Array.from_buffers(kind, count, buffers, absent)
+    if not marked:
+        return found
+    rows = np.flatnonzero(flags)
+    return _resolved(split, message[rows if index is None else index[rows]], found, rows)
 
 
-def _with_escapes(split: Split, ranges: Ranges) -> I64:
-    """The places that hold an escape character."""
-    escapes = split.escapes
-    if ranges.ascending and escapes.count < len(ranges.low):
-        # few escapes: ask each in which place it stands
-        at = escapes.at[: escapes.count]
-        place = np.searchsorted(ranges.low, at, side="right") - 1
-        return np.unique(place[(place >= 0) & (at < ranges.high[np.maximum(place, 0)])])
-    return np.flatnonzero(escapes.get(escapes.first_from(ranges.low)) < ranges.high)
+_ALL = np.zeros(0, np.int64)
 
 
-def row_strings(rows: RowSet, number: int, component: int = 0, subcomponent: int = 0) -> pa.Array:
-    """The text of one place in the first repetition of a field, for every row of a row set."""
-    return strings(rows.split, rows.place(number, component, subcomponent), rows.message)
+@kernel
+def _measure(low: Positions, high: Positions, index: I64, linked: bool, offsets: I64, valid: U8) -> int:
+    """Fill offsets and the bitmap of what is there; the number of what is not."""
+    total = 0
+    absent = 0
+    for row in range(len(offsets) - 1):
+        offsets[row] = total
+        place = index[row] if linked else row
+        if place >= 0 and high[place] > low[place]:
+            total += high[place] - low[place]
+            valid[row >> 3] |= np.uint8(1 << (row & 7))
+        else:
+            absent += 1
+    offsets[len(offsets) - 1] = total
+    return absent
 
 
-def _copied(data: U8, ranges: Ranges) -> pa.Array:
-    """The places' bytes: taken from a string array over the batch itself, in which every other value is a place."""
-    count = len(ranges.low)
-    if not count:
-        return pa.nulls(ranges.length, pa.string())
-    large = len(data) >= 2**31
-    low, high = ranges.low, ranges.high
-    order: I64 | None = None
-    if not ranges.ascending:
-        order = np.argsort(low)
-        low, high = low[order], high[order]
-    offsets = np.empty(2 * count, np.int64 if large else np.int32)
-    offsets[::2], offsets[1::2] = low, high
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    text = pa.Array.from_buffers(pa.large_string() if large else pa.string(), 2 * count - 1, buffers)
-    place = np.arange(0, 2 * count, 2)
-    if order is not None:
-        place[order] = place.copy()
-    if ranges.complete:
-        found = text.take(pa.array(place))
-    else:
-        index = np.zeros(ranges.length, np.int64)
-        index[ranges.rows] = place
-        found = text.take(pa.array(index, mask=~ranges.present()))
-    return found.cast(pa.string()) if large else found
+@kernel
+def _copy(
+    data: U8,
+    structure: U8,
+    low: Positions,
+    index: I64,
+    linked: bool,
+    offsets: I64,
+    out: U8,
+    flags: U8,
+) -> int:
+    """Copy the bytes; flag the values that hold an escape character, where ``flags`` has room; their number."""
+    looking = len(flags) > 0
+    marked = 0
+    for row in range(len(offsets) - 1):
+        to = offsets[row]
+        size = offsets[row + 1] - to
+        if size:
+            place = index[row] if linked else row
+            start = low[place]
+            for step in range(size):
+                out[to + step] = data[start + step]
+            if looking:
+                for step in range(size):
+                    if structure[start + step] == 0x5C:
+                        flags[row] = 1
+                        marked += 1
+                        break
+    return marked
 
 
-def _resolved(split: Split, message: I64, texts: pa.Array, rows: I64) -> pa.Array:
+def _resolved(split: Split, message: I64, found: pa.Array, rows: I64) -> pa.Array:
     """The column with escape sequences resolved in some rows (they are few: one at a time)."""
     decoded = split.decoded
-    resolved = []
-    for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
-        sender = int(message[row])
-        delimiters = decoded.delimiters.get(sender, USUAL_DELIMITERS)
-        resolved.append(unescape(text, delimiters, decoded.codec_of(sender)))
-    mask: Bools = np.zeros(len(texts), bool)
+    resolved = [
+        unescape(text, decoded.delimiters.get(sender, USUAL_DELIMITERS), decoded.codec_of(sender))
+        for sender, text in zip(message.tolist(), found.take(pa.array(rows)).to_pylist(), strict=True)
+    ]
+    mask = np.zeros(len(found), bool)
     mask[rows] = True
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array(resolved, texts.type))
+    return pc.replace_with_mask(found, pa.array(mask), pa.array(resolved, found.type))

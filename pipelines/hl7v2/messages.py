@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.columns import Columns, taken
+from pipelines.hl7v2.columns import Columns, Wanted
 from pipelines.hl7v2.decode import I64
-from pipelines.hl7v2.findings import Noted
+from pipelines.hl7v2.findings import Findings
+from pipelines.hl7v2.gather import texts
+from pipelines.hl7v2.relations import relate
 from pipelines.hl7v2.split import Split
-from pipelines.hl7v2.times import NO_OFFSET, Clock, LocalTimes, read_times
-from schemas.hl7v2.charsets import codec_of
-from schemas.hl7v2.families import FAMILIES, family_of
-from schemas.hl7v2.places import Place
+from pipelines.hl7v2.times import NO_OFFSET, Clock, Times, read_times
+from schemas.hl7v2.mappings import FAMILIES, family_of
 from schemas.source import Source
 
 NO_FAMILY = -1
@@ -35,7 +35,7 @@ class Messages:
         family: index into ``FAMILIES``; ``NO_FAMILY`` where only ``segment`` takes the message.
         time: MSH-7.
         received: microseconds since 1970 UTC.
-        noted: findings.
+        findings: of the whole batch.
         columns: the batch's columns, with the clock set.
     """
 
@@ -43,67 +43,72 @@ class Messages:
     authority: pa.Array
     message_type: pa.Array
     family: I64
-    time: LocalTimes
+    time: Times
     received: I64
-    noted: Noted
+    findings: Findings
     columns: Columns
 
+    def __len__(self) -> int:
+        return len(self.received)
 
-def read_messages(split: Split, sources: Sequence[Source], received: I64) -> Messages:
+
+def read_messages(split: Split, sources: Sequence[Source], received: I64, wanted: Wanted) -> Messages:
     """Read MSH and EVN.
 
     Args:
         split: the batch; every message begins with its MSH.
         sources: the source of each message.
         received: when each was received, microseconds since 1970 UTC.
+        wanted: parts of fields that will be asked for.
     """
     count = len(sources)
-    names = sorted({source.time_zone for source in sources})
-    zone = np.array([names.index(source.time_zone) for source in sources], np.int64)
-    clock = Clock(np.full(count, NO_OFFSET), zone, names)
-    columns = Columns(split, clock)
+    distinct = {id(source): source for source in sources}
+    names = sorted({source.time_zone for source in distinct.values()})
+    number = {key: names.index(source.time_zone) for key, source in distinct.items()}
+    zone = np.fromiter((number[id(source)] for source in sources), np.int64, count)
+    clock = Clock(np.full(count, NO_OFFSET, np.int64), zone, names)
+    columns = Columns(split, relate(split), clock, wanted)
+    findings = Findings()
     msh = columns.rows("MSH")
     # a second MSH line inside a message is a segment like any other
     first = np.searchsorted(msh.segments, split.first_of_message)
     sent = msh.place(7, 1)
-    zoned = read_times(split.data, sent, msh.message, None)
-    clock.offset[:] = zoned.offset[first]
-    whole = read_times(split.data, sent, msh.message, clock)
-    noted = Noted()
-    time = _within_years(whole, first, noted)
+    clock.offset[:] = read_times(split.data, sent, msh.message, None).sent[first]
+    time = _within_years(read_times(split.data, sent, msh.message, clock).take(first), split, findings)
 
     def text(field: int, component: int = 0) -> pa.Array:
-        return columns.text(Place("MSH", field, component), "MSH").take(pa.array(first))
+        return texts(split, msh.place(field, component), msh.message, first)
 
     facility = pc.coalesce(text(4, 1), text(4, 2))
-    source_names = pa.array([source.name for source in sources], pa.string())
-    fallback = pa.array([source.institution or source.name for source in sources], pa.string())
-    noted.note("HL7-CONTROL-ID-MISSING", pc.is_null(text(10)).to_numpy(zero_copy_only=False))
+    fallbacks = pa.array([source.institution or source.name for source in sources], pa.string())
     codes, triggers = text(9, 1), text(9, 2)
-    noted.note("HL7-TYPE-MISSING", pc.is_null(codes).to_numpy(zero_copy_only=False))
-    _note_charset(text(18), noted)
-    _note_decoding(split, noted)
+    for code, values, field in (("HL7-CONTROL-ID-MISSING", text(10), 10), ("HL7-TYPE-MISSING", codes, 9)):
+        missing = pc.is_null(values).to_numpy(zero_copy_only=False)
+        findings.note(code, split.first_of_message[missing], field)
+    for found in split.decoded.found:
+        findings.note(found.code, split.first_of_message[found.messages], found.field or 0)
     return Messages(
-        institution=pc.coalesce(facility, fallback),
-        authority=pc.binary_join_element_wise(source_names, pc.fill_null(facility, ""), "/"),
+        institution=pc.coalesce(facility, fallbacks),
+        authority=pc.binary_join_element_wise(
+            pa.array([source.name for source in sources], pa.string()), pc.fill_null(facility, ""), "/"
+        ),
         message_type=_types(codes, triggers),
-        family=_families(codes, triggers, _events(columns, count)),
+        family=_families(codes, triggers, _events(columns)),
         time=time,
         received=received,
-        noted=noted,
+        findings=findings,
         columns=columns,
     )
 
 
-def _within_years(whole: LocalTimes, first: I64, noted: Noted) -> LocalTimes:
-    day, valid = whole.day[first], whole.valid[first]
-    inside = (day >= _FIRST_YEAR_DAY) & (day <= _LAST_YEAR_DAY)
-    refused = whole.refused[first]
-    noted.note("HL7-DTM-INVALID", refused)
-    noted.note("HL7-EVENT-TIME-RANGE", valid & ~inside)
-    noted.note("HL7-EVENT-TIME-MISSING", ~valid & ~refused)
-    return LocalTimes(
-        whole.instant[first], valid & inside, whole.precision[first], refused, day, whole.offset[first]
+def _within_years(time: Times, split: Split, findings: Findings) -> Times:
+    inside = (time.day >= _FIRST_YEAR_DAY) & (time.day <= _LAST_YEAR_DAY)
+    first = split.first_of_message
+    findings.note("HL7-DTM-INVALID", first[time.refused], 7, 1)
+    findings.note("HL7-EVENT-TIME-RANGE", first[time.valid & ~inside], 7, 1)
+    findings.note("HL7-EVENT-TIME-MISSING", first[~time.valid & ~time.refused], 7, 1)
+    return Times(
+        time.instant, time.valid & inside, time.precision, time.refused, time.day, time.sent, time.offset
     )
 
 
@@ -112,12 +117,13 @@ def _types(codes: pa.Array, triggers: pa.Array) -> pa.Array:
     return pc.coalesce(both, codes)
 
 
-def _events(columns: Columns, count: int) -> pa.Array:
+def _events(columns: Columns) -> pa.Array:
     """EVN-1 of each message's first EVN, which stood for the trigger before v2.3."""
     evn = columns.rows("EVN")
-    link = np.full(count, -1)
-    link[evn.message[::-1]] = np.arange(len(evn))[::-1]
-    return taken(columns.text(Place("EVN", 1, 1), "EVN"), link)
+    link = columns.link("MSH", "EVN")[
+        np.searchsorted(columns.rows("MSH").segments, columns.split.first_of_message)
+    ]
+    return texts(columns.split, evn.place(1, 1), evn.message, link)
 
 
 def _families(codes: pa.Array, triggers: pa.Array, events: pa.Array) -> I64:
@@ -129,17 +135,3 @@ def _families(codes: pa.Array, triggers: pa.Array, events: pa.Array) -> I64:
         family = family_of(*key.split("\x1f", 2))
         found.append(FAMILIES.index(family) if family is not None else NO_FAMILY)
     return np.array(found, np.int64)[keys.indices.to_numpy()] if found else np.zeros(0, np.int64)
-
-
-def _note_charset(declared: pa.Array, noted: Noted) -> None:
-    names = declared.dictionary_encode()
-    unknown = np.array([codec_of(name.encode()) is None for name in names.dictionary.to_pylist()], bool)
-    index = names.indices
-    there = pc.is_valid(index).to_numpy(zero_copy_only=False)
-    if len(unknown):
-        noted.note("HL7-CHARSET-UNKNOWN", there & unknown[pc.fill_null(index, 0).to_numpy()])
-
-
-def _note_decoding(split: Split, noted: Noted) -> None:
-    for message, code in split.decoded.codes:
-        noted.note(code, np.array([message]))

@@ -7,27 +7,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.hl7v2.decode import I64, Decoded, Unreadable, decode_batch
+from pipelines.hl7v2.documents import Documents
 from pipelines.hl7v2.envelopes import read_envelopes
 from pipelines.hl7v2.messages import read_messages
 from pipelines.hl7v2.split import split_batch
-from pipelines.hl7v2.tables import read_tables
+from pipelines.hl7v2.tables import WANTED, read_tables
+from schemas.hl7v2.mappings import IGNORED
 from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Modality, Parsed
 from schemas.source import Source, Sources
 from schemas.tables import RAW_HL7V2
-from schemas.tables.clinical import NORMALISED
+from schemas.tables.normalised import NORMALISED
 
 PROCESSING_ID = "HL7-PROCESSING-ID"
+_BETWEEN = "\x1f"
 
 
 def triage(raw: pa.Table, sources: Sources) -> pa.Array:
-    """Messages whose processing id (MSH-11.1, HL7 table 0103) their source does not accept."""
-    ids = pc.fill_null(raw.column("processing_id"), "")
-    keys = pc.binary_join_element_wise(raw.column("source"), ids, "\x1f")
-    keys = (keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys).dictionary_encode()
+    """Messages that are not read.
+
+    Replies and queries (MSH-9.1, HL7 table 0076) state nothing of their own; of the others, those whose processing id
+    (MSH-11.1, HL7 table 0103) their source does not accept.
+    """
+    columns = [pc.fill_null(raw.column(name), "") for name in ("source", "processing_id", "message_type")]
+    joined = pc.binary_join_element_wise(*columns, _BETWEEN)
+    keys = (joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined).dictionary_encode()
     codes = []
     for key in keys.dictionary.to_pylist():
-        name, _, processing_id = key.partition("\x1f")
-        codes.append(None if processing_id in sources.get(name).processing_ids else PROCESSING_ID)
+        name, processing_id, message_type = key.split(_BETWEEN, 2)
+        reason = IGNORED.get(message_type.partition("^")[0].strip().upper())
+        accepted = processing_id in sources.get(name).processing_ids
+        codes.append(reason if accepted else PROCESSING_ID)
     return pa.array(codes, pa.string()).take(keys.indices)
 
 
@@ -51,29 +60,27 @@ def parse(raw: pa.Table, sources: Sources) -> Parsed:
 
 
 def _read(decoded: Decoded, sources: list[Source], received: I64) -> Parsed:
-    messages = read_messages(split_batch(decoded), sources, received)
-    tables = read_tables(messages)
+    messages = read_messages(split_batch(decoded), sources, received, WANTED)
+    documents = Documents()
+    tables = read_tables(messages, documents)
     rows = pa.array(decoded.rows.astype(np.int32))
+    time = messages.time
     about = pa.table(
         {
             "row": rows,
             "institution": messages.institution,
             "message_type": messages.message_type,
-            "event_time": messages.time.instants(),
-            "event_time_precision": messages.time.precisions(),
-            "event_date": pa.array(messages.time.day.astype(np.int32), mask=~messages.time.valid).cast(
-                pa.date32()
-            ),
-            "codes": messages.noted.lists(len(rows)),
+            "event_time": time.instants(),
+            "event_time_precision": time.precisions(),
+            "event_date": pa.array(time.day.astype(np.int32), mask=~time.valid).cast(pa.date32()),
+            "codes": messages.findings.all().codes_of(messages.columns.split.message, len(rows)),
         },
         schema=MESSAGES_SCHEMA,
     )
     placed = {
-        name: table.set_column(0, "row", rows.take(table.column("row").combine_chunks()))
-        for name, table in tables.items()
-        if table.num_rows
+        name: table.set_column(0, "row", rows.take(table.column("row"))) for name, table in tables.items()
     }
-    return Parsed(about, _unreadable(decoded.unreadable), placed)
+    return Parsed(about, _unreadable(decoded.unreadable), placed, documents.objects)
 
 
 def _unreadable(found: list[Unreadable]) -> pa.Table:
@@ -97,7 +104,7 @@ HL7V2 = Modality(
     topic="raw.hl7v2",
     raw=RAW_HL7V2,
     tables=NORMALISED,
-    version=1,
+    version=2,
     envelopes=read_envelopes,
     triage=triage,
     parse=parse,

@@ -1,355 +1,269 @@
-"""The rows of the tables, column after column."""
+"""The rows of all tables of a batch, as the mappings of ``schemas/hl7v2/mappings`` say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.hl7v2.columns import Columns, taken
+from pipelines.hl7v2.columns import Columns, Wanted, wanted_parts
 from pipelines.hl7v2.decode import I64, Bools
-from pipelines.hl7v2.findings import Noted
-from pipelines.hl7v2.gather import row_strings, strings
+from pipelines.hl7v2.documents import Documents
+from pipelines.hl7v2.gather import texts
+from pipelines.hl7v2.locate import Spans
 from pipelines.hl7v2.messages import Messages
-from pipelines.hl7v2.split import Ranges, RowSet, part_count
-from pipelines.hl7v2.times import read_times
-from schemas.hl7v2.families import FAMILIES
-from schemas.hl7v2.places import MAPPINGS, VALUE_TYPES, Place
-from schemas.table import INSTANT, Table
-from schemas.tables.clinical import (
+from pipelines.hl7v2.observations import add_observation_columns
+from pipelines.hl7v2.subjects import Subjects, taken
+from pipelines.hl7v2.table_rows import TableRows, leaf
+from schemas.hl7v2.mapping import Place, TableMapping
+from schemas.hl7v2.mappings import FAMILIES
+from schemas.hl7v2.mappings.shared import MESSAGE_HEADER_FROM_MSH
+from schemas.table import INSTANT
+from schemas.tables.columns import ORIGIN
+from schemas.tables.normalised import (
     DIAGNOSTIC_REPORT,
-    ENCOUNTER,
-    IDENTIFIER,
+    FINDING,
+    MESSAGE_HEADER,
     OBSERVATION,
-    ORIGIN,
     PATIENT,
     SEGMENT,
-    SERVICE_REQUEST,
 )
 
-TYPED = (PATIENT, ENCOUNTER, SERVICE_REQUEST, DIAGNOSTIC_REPORT, OBSERVATION)
-_BIRTH = MAPPINGS[PATIENT.name].places["birth_date"][0]
 _ONE_DAY = 86_400_000_000
-_NUMBER = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$"
-_PATIENT_FIELDS = (3, 2, 4, 19)
-"""PID-3 and, of old versions, PID-2, PID-4 and the social security number PID-19 (HL7 v2.5.1 §3.4.2)."""
+
+OTHERS = (MESSAGE_HEADER_FROM_MSH,)
+"""What messages of no family become beside rows of ``segment``."""
+
+_OF_FAMILY = (*(family.mappings for family in FAMILIES), OTHERS)
+
+MAPPINGS: tuple[TableMapping, ...] = tuple(
+    {id(mapping): mapping for mappings in _OF_FAMILY for mapping in mappings}.values()
+)
+"""Every mapping once, in the order of the families."""
+
+_USES = np.array([[any(mapping is one for one in some) for mapping in MAPPINGS] for some in _OF_FAMILY], bool)
+"""Which family (the last row: none of them) uses which mapping."""
+
+_REPORTS = np.array(
+    [any(mapping.table is DIAGNOSTIC_REPORT for mapping in family.mappings) for family in FAMILIES] + [False],
+    bool,
+)
 
 
-@dataclass
-class Rows:
-    """Rows of one table in the making.
-
-    Attributes:
-        table: which.
-        name: segment name that makes a row.
-        index: rows of that segment's row set that are rows of the table.
-        columns: columns made so far, each as long as ``index``.
-        noted: findings by row of the table.
-    """
-
-    table: Table
-    name: str
-    index: I64
-    columns: dict[str, pa.Array] = field(default_factory=dict)
-    noted: Noted = field(default_factory=Noted)
-
-    def pick(self, values: pa.Array) -> pa.Array:
-        """Of a column of the segment's row set the rows of the table."""
-        return values if len(values) == len(self.index) else values.take(pa.array(self.index))
+def _asked() -> Iterator[Place]:
+    """All places that are read from a batch."""
+    for mapping in MAPPINGS:
+        types = {field.name: field.type for field in mapping.table.fields}
+        for name, places in mapping.places.items():
+            yield from places if types[name] == pa.string() else map(leaf, places)
+        yield from map(leaf, mapping.version)
+    for text in (
+        "MSH-4.1", "MSH-4.2", "MSH-7.1", "MSH-9.1", "MSH-9.2", "MSH-10", "MSH-18", "EVN-1.1",
+        *(f"OBX-5.{number}" for number in range(1, 8)),
+        *(f"OBX-3.{number}" for number in range(1, 7)),
+    ):  # fmt: skip
+        yield Place.of(text)
 
 
-def read_tables(messages: Messages) -> dict[str, pa.Table]:
+WANTED: Wanted = MappingProxyType(dict(wanted_parts(_asked())))
+"""Parts of fields that are read: those of a field are found in one pass over it."""
+
+
+def read_tables(messages: Messages, documents: Documents) -> dict[str, pa.Table]:
     """All tables of a batch, by name.
+
+    Args:
+        messages: the batch.
+        documents: where large documents go.
 
     Returns:
         Arrow tables with ``row`` (index of the message among the readable ones) and the table's own columns.
     """
     columns = messages.columns
-    subject = _Subject.of(messages)
-    tables: dict[str, pa.Table] = {}
-    taken_segments = np.zeros(len(columns.split.starts), bool)
-    for table in TYPED:
-        mapping = MAPPINGS[table.name]
-        rows = columns.rows(mapping.segment)
-        wanted = np.array([table in family.tables for family in FAMILIES] + [False], bool)
-        index = np.flatnonzero(wanted[messages.family[rows.message]])
-        made = Rows(table, mapping.segment, index)
-        taken_segments[rows.segments[index]] = True
-        if len(index):
-            tables[table.name] = _typed(made, messages, subject)
-    index = np.flatnonzero(~taken_segments)
-    tables[SEGMENT.name] = _segments(index, messages, subject)
+    subjects = Subjects.of(columns, messages.authority)
+    pieces: dict[str, list[pa.Table]] = {}
+    held = np.zeros(len(columns.split), bool)
+    for number, mapping in enumerate(MAPPINGS):
+        made = _rows_of(mapping, messages, _USES[:, number])
+        if not len(made):
+            continue
+        made.read()
+        _add_subject(made, subjects)
+        if mapping.table is OBSERVATION:
+            reported = _REPORTS[messages.family[made.pick(made.rows.message)]]
+            add_observation_columns(made, documents, reported=reported)
+        elif mapping.table.name in _SPECIAL:
+            _SPECIAL[mapping.table.name](made, subjects)
+        pieces.setdefault(mapping.table.name, []).append(_finished(made))
+        held[made.segments] = True
+    rest = np.flatnonzero(~held)
+    tables = {name: _joined(some) for name, some in pieces.items()}
+    if len(rest):
+        tables[SEGMENT.name] = _segments(rest, messages, subjects)
+    found = _findings(messages)
+    if found.num_rows:
+        tables[FINDING.name] = found
     return tables
 
 
-def _typed(rows: Rows, messages: Messages, subject: _Subject) -> pa.Table:
+def _joined(pieces: list[pa.Table]) -> pa.Table:
+    """Rows by several mappings as one table; columns that are dictionaries in some only become plain."""
+    if len(pieces) == 1:
+        return pieces[0]
+    plain = pa.schema(
+        [pa.field(one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
+         for one in pieces[0].schema]
+    )  # fmt: skip
+    return pa.concat_tables([piece.cast(plain) for piece in pieces]).combine_chunks()
+
+
+def _rows_of(mapping: TableMapping, messages: Messages, uses: Bools) -> TableRows:
+    """The segments that become rows by a mapping."""
     columns = messages.columns
-    mapping = MAPPINGS[rows.table.name]
-    types = {field.name: field.type for field in rows.table.fields}
-    for name, places in mapping.places.items():
-        if types[name] == INSTANT:
-            times = columns.first_time(places, rows.name)
-            rows.noted.note("HL7-DTM-INVALID", times.refused[rows.index])
-            rows.columns[name] = rows.pick(times.instants())
-            rows.columns[f"{name}_precision"] = rows.pick(times.precisions())
-        elif types[name] == pa.string():
-            rows.columns[name] = rows.pick(columns.first_text(places, rows.name))
-    _SPECIAL[rows.table.name](rows, messages, subject)
-    return _finished(rows, messages, columns.rows(rows.name).segments[rows.index], mapping.version)
+    rows = columns.rows(mapping.segment)
+    wanted = uses[messages.family[rows.message]]
+    if mapping.later:
+        wanted &= columns.link(mapping.segment, mapping.segment, first=True) != np.arange(len(rows))
+    for other in mapping.unless:
+        wanted &= columns.link(mapping.segment, other) < 0
+    chosen = None if wanted.all() else np.flatnonzero(wanted)
+    return TableRows(mapping, messages, chosen)
 
 
-def _finished(rows: Rows, messages: Messages, segments: I64, version: tuple[Place, ...]) -> pa.Table:
+def _add_subject(made: TableRows, subjects: Subjects) -> None:
+    """Patient and order of the rows, where their table asks for them."""
+    names = {field.name for field in made.mapping.table.fields}
+    if "patient_id" in names:
+        link = made.link("PID")
+        made.columns["patient_id"], made.columns["patient_authority"] = subjects.linked(link)
+    if "order_index" in names:
+        made.columns["order_index"] = _order_index(made)
+
+
+def _order_index(made: TableRows) -> pa.Array:
+    """Number of each row's order group within its message, from 0."""
+    columns = made.messages.columns
+    group = columns.relations.group
+    sender = columns.split.message
+    opened = np.flatnonzero(np.diff(group, prepend=-1) > 0)  # segments that open a group, in order
+    opened = opened[np.unique(group[opened], return_index=True)[1]] if len(opened) else opened
+    first = np.searchsorted(sender[opened], sender[made.segments])
+    own = group[made.segments]
+    return pa.array((own - first).astype(np.int32), mask=own < 0)
+
+
+def _patient(made: TableRows, subjects: Subjects) -> None:
+    made.columns["identifiers"] = made.take(subjects.identifiers)
+    missing = made.columns["patient_id"].is_null().to_numpy(zero_copy_only=False)
+    made.note("HL7-PATIENT-ID-MISSING", missing, Place("PID", 3))
+
+
+def _header(made: TableRows, _: Subjects) -> None:
+    """In which charset a message was said to be, in which it was read, and whether that had to be guessed."""
+    decoded = made.messages.columns.split.decoded
+    message = pa.array(made.pick(made.rows.message))
+    made.columns["charset_declared"] = decoded.declared.take(message)
+    codecs = pa.DictionaryArray.from_arrays(pa.array(decoded.codec), pa.array(decoded.codecs, pa.string()))
+    made.columns["charset_used"] = codecs.take(message)
+    made.columns["charset_guessed"] = pa.array(decoded.guessed).take(message)
+
+
+_SPECIAL: Mapping[str, Callable[[TableRows, Subjects], None]] = MappingProxyType(
+    {PATIENT.name: _patient, MESSAGE_HEADER.name: _header}
+)
+"""What a table has beside its mapped columns."""
+
+
+def _finished(made: TableRows) -> pa.Table:
     """Complete rows with what every table has."""
-    split = messages.columns.split
-    message = split.message[segments]
-    rows.columns["version_time"] = _version(rows, messages, message, version)
-    rows.noted.add_to(messages.noted, message)
-    made = {field.name for field in ORIGIN}
+    columns = made.messages.columns
+    made.columns["version_time"] = _version(made)
+    return _table(made.mapping, made.columns, made.segments, columns, made.noted.lists(len(made)))
+
+
+def _table(
+    mapping: TableMapping, made: Mapping[str, pa.Array], segments: I64, columns: Columns, codes: pa.Array
+) -> pa.Table:
+    origin = {field.name for field in ORIGIN}
+    split = columns.split
     return pa.table(
         {
-            "row": pa.array(message.astype(np.int32)),
+            "row": pa.array(split.message[segments].astype(np.int32)),
             "segment_index": pa.array(split.ordinal[segments].astype(np.int32)),
-            "codes": rows.noted.lists(len(segments)),
-            "version_time": rows.columns["version_time"],
+            "codes": codes,
+            "version_time": made["version_time"],
             **{
-                field.name: rows.columns[field.name]
-                if field.name in rows.columns
-                else pa.nulls(len(segments), field.type)
-                for field in rows.table.fields
-                if field.name not in made
+                field.name: made[field.name] if field.name in made else pa.nulls(len(segments), field.type)
+                for field in mapping.table.fields
+                if field.name not in origin
             },
         }
     )
 
 
-def _version(rows: Rows, messages: Messages, message: I64, places: tuple[Place, ...]) -> pa.Array:
+def _version(made: TableRows) -> pa.Array:
     """The time that orders versions: as mapped, else MSH-7, else the receipt; never a day past the receipt."""
-    received = messages.received[message]
-    own = messages.time
-    instant = np.where(own.valid[message], own.instant[message], received)
-    if places:
-        times = messages.columns.first_time(places, rows.name)
-        instant = np.where(times.valid[rows.index], times.instant[rows.index], instant)
+    message = made.pick(made.rows.message)
+    received = made.messages.received[message]
+    instant = _own_time(made.messages)[message]
+    if made.mapping.version:
+        times = made.first_time(made.mapping.version, noting=False)
+        instant = np.where(times.valid, times.instant, instant)
     future = instant > received + _ONE_DAY
-    rows.noted.note("HL7-VERSION-TIME-FUTURE", future)
+    made.note("HL7-VERSION-TIME-FUTURE", future)
     return pa.array(np.where(future, received, instant)).cast(INSTANT)
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """Identifiers of the patients of a batch.
-
-    Attributes:
-        identifiers: a list for each PID.
-        patient_id: the first one's value, for each PID.
-        authority: the first one's authority, for each PID.
-    """
-
-    identifiers: pa.Array
-    patient_id: pa.Array
-    authority: pa.Array
-    columns: Columns
-
-    @classmethod
-    def of(cls, messages: Messages) -> _Subject:
-        columns = messages.columns
-        entries = columns.entries("PID", _PATIENT_FIELDS)
-        value = entries.text(1, 1)
-        message = entries.message[entries.owner]
-        default = messages.authority.take(pa.array(message))
-        authority = pc.coalesce(entries.text(4, 1), entries.text(4, 2), default)
-        kind = entries.text(5, 1)
-        made = pa.StructArray.from_arrays([value, authority, kind], fields=list(IDENTIFIER))
-        there = pc.and_(pc.is_valid(value), pc.fill_null(pc.not_equal(value, '""'), False))
-        lists = entries.lists(made, there)
-        starts = lists.offsets.to_numpy()[:-1]
-        filled = pc.list_value_length(lists).to_numpy() > 0
-        first = pa.array(np.where(filled, starts, 0), mask=~filled)
-        flat = lists.flatten()
-        if not len(flat):
-            empty = pa.nulls(len(lists), pa.string())
-            return cls(lists, empty, empty, columns)
-        return cls(lists, flat.field("value").take(first), flat.field("authority").take(first), columns)
-
-    def add(self, rows: Rows) -> None:
-        """Give the rows their patient."""
-        link = self.columns.link(rows.name, "PID")[rows.index]
-        rows.columns["patient_id"] = taken(self.patient_id, link)
-        rows.columns["patient_authority"] = taken(self.authority, link)
+def _own_time(messages: Messages) -> I64:
+    """MSH-7 of each message, else its receipt."""
+    return np.where(messages.time.valid, messages.time.instant, messages.received)
 
 
-def _patient(rows: Rows, _messages: Messages, subject: _Subject) -> None:
-    subject.add(rows)
-    columns = subject.columns
-    rows.columns["identifiers"] = rows.pick(subject.identifiers)
-    missing = pc.is_null(rows.columns["patient_id"]).to_numpy(zero_copy_only=False)
-    rows.noted.note("HL7-PATIENT-ID-MISSING", missing)
-    pid = columns.rows("PID")
-    birth = read_times(columns.split.data, pid.place(_BIRTH.field, 1), pid.message, None)
-    rows.noted.note("HL7-DTM-INVALID", birth.refused[rows.index])
-    rows.columns["birth_date"] = rows.pick(birth.dates())
-
-
-def _encounter(rows: Rows, _messages: Messages, subject: _Subject) -> None:
-    subject.add(rows)
-
-
-def _order(rows: Rows, messages: Messages, subject: _Subject) -> None:
-    subject.add(rows)
-    columns = messages.columns
-    orders = columns.rows("OBR")
-    link = columns.link(rows.name, "OBR")[rows.index]
-    # how many OBR of the message stand before: rows are in order, so the first of each message is found by search
-    ordinal = np.arange(len(orders)) - np.searchsorted(orders.message, orders.message)
-    rows.columns["order_index"] = taken(pa.array(ordinal.astype(np.int32)), link)
-
-
-def _observation(rows: Rows, messages: Messages, subject: _Subject) -> None:
-    _order(rows, messages, subject)
-    columns = messages.columns
-    link = columns.link("OBX", "OBR")[rows.index]
-    reports = np.array([DIAGNOSTIC_REPORT in family.tables for family in FAMILIES] + [False], bool)
-    in_report = reports[messages.family[columns.rows("OBX").message[rows.index]]]
-    rows.noted.note("HL7-ORDER-MISSING", in_report & (link < 0))
-    status = pc.and_(pc.is_null(rows.columns["status"]), pc.is_null(rows.columns["report_status"]))
-    rows.noted.note("HL7-STATUS-MISSING", in_report & status.to_numpy(zero_copy_only=False))
-    rows.columns["line"] = _lines(rows, columns, link)
-    entries = columns.entries("OBX", (8,))
-    flags = entries.text(1)
-    rows.columns["interpretation"] = rows.pick(entries.lists(flags, pc.is_valid(flags)))
-    _values(rows, columns)
-
-
-def _lines(rows: Rows, columns: Columns, link: I64) -> pa.Array:
-    """Ordinal among the lines of equal order, code and sub-id, in the order they were sent."""
-    message = columns.rows("OBX").message[rows.index]
-    group = [_numbers(pc.coalesce(rows.columns[f"observation_{name}"], rows.columns[f"observation_alt_{name}"]))
-             for name in ("code", "system")]  # fmt: skip
-    display = pc.if_else(
-        pc.is_null(rows.columns["observation_code"]), rows.columns["observation_display"], None
-    )
-    keys = (message, link, *group, _numbers(display), _numbers(rows.columns["sub_id"]))
-    count = len(rows.index)
-    order = np.lexsort((np.arange(count), *keys[::-1]))
-    new = np.ones(count, bool)
-    new[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
-    start = np.maximum.accumulate(np.where(new, np.arange(count), 0))
-    line = np.empty(count, np.int32)
-    line[order] = np.arange(count) - start
-    return pa.array(line)
-
-
-def _numbers(values: pa.Array) -> I64:
-    """A number for each distinct text; -1 for null."""
-    numbers: I64 = pc.fill_null(values.dictionary_encode().indices, -1).to_numpy().astype(np.int64)
-    return numbers
-
-
-def _values(rows: Rows, columns: Columns) -> None:
-    """OBX-5 after OBX-2 (HL7 v2.5.1 §7.4.2.5); what does not fit its type stays as text, with a finding."""
-    kinds = rows.columns["value_type"].dictionary_encode()
-    names = [VALUE_TYPES.get((name or "").strip().upper(), "") for name in kinds.dictionary.to_pylist()]
-    number = pc.fill_null(kinds.indices, -1).to_numpy()
-    count = len(rows.index)
-    segments = columns.rows("OBX").segments[rows.index]
-
-    def of_kind(kind: str) -> tuple[I64, RowSet]:
-        """Which rows of the table are of a kind, and their segments."""
-        chosen = np.array([name == kind for name in names] + [False], bool)
-        found = np.flatnonzero(chosen[number])
-        return found, RowSet(columns.split, segments[found])
-
-    def component(those: RowSet, position: int) -> pa.Array:
-        return row_strings(those, 5, position)
-
-    plain, _ = of_kind("number")
-    structured, those = of_kind("structured")
-    range_or_ratio = pc.is_valid(component(those, 4))
-    texts = [rows.columns["value_text"].take(pa.array(plain)), component(those, 2)]
-    values, wrong = _as_numbers(pa.concat_arrays(texts))
-    values = pc.if_else(
-        pa.concat_arrays([pa.nulls(len(plain), pa.bool_()).fill_null(False), range_or_ratio]), None, values
-    )
-    numeric = np.concatenate([plain, structured])
-    rows.columns["value_number"] = _spread(values, numeric, count)
-    rows.noted.note("HL7-NM-INVALID", numeric[wrong])
-    rows.columns["value_comparator"] = _spread(component(those, 1), structured, count)
-    coded, those = of_kind("coded")
-    for position, name in ((1, "code"), (2, "display"), (3, "system")):
-        rows.columns[f"value_{name}"] = _spread(component(those, position), coded, count)
-    timed, those = of_kind("time")
-    times = read_times(columns.split.data, those.place(5, 1), those.message, columns.clock)
-    rows.noted.note("HL7-DTM-INVALID", timed[times.refused])
-    rows.columns["value_time"] = _spread(times.instants(), timed, count)
-    rows.columns["value_time_precision"] = _spread(times.precisions(), timed, count)
-    whole = columns.rows("OBX").whole(5)
-    repetitions = np.zeros(whole.length, np.int32)
-    repetitions[whole.rows] = part_count(columns.split.repetitions, whole)
-    rows.columns["value_repetitions"] = pa.array(repetitions[rows.index])
-
-
-def _spread(values: pa.Array, rows: I64, count: int) -> pa.Array:
-    """A column with values in some rows and null in the others."""
-    if not len(rows):
-        return pa.nulls(count, values.type)
-    index = np.zeros(count, np.int64)
-    index[rows] = np.arange(len(rows))
-    absent = np.ones(count, bool)
-    absent[rows] = False
-    return values.take(pa.array(index, mask=absent))
-
-
-def _as_numbers(texts: pa.Array) -> tuple[pa.Array, Bools]:
-    """Numbers of HL7 (NM, HL7 v2.5.1 §2.A.47), and which of the texts there are none (or too great a one)."""
-    texts = pc.utf8_trim_whitespace(texts)
-    fits = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
-    bare = pc.utf8_ltrim(pc.if_else(fits, texts, None), "+")
-    numbers = bare.cast(pa.float64())
-    finite = pc.fill_null(pc.is_finite(numbers), False)
-    said = pc.fill_null(pc.and_(pc.not_equal(texts, ""), pc.not_equal(texts, '""')), False)
-    wrong = pc.and_(said, pc.invert(finite)).to_numpy(zero_copy_only=False)
-    return pc.if_else(finite, numbers, None), wrong
-
-
-_SPECIAL: dict[str, Callable[[Rows, Messages, _Subject], None]] = {
-    PATIENT.name: _patient,
-    ENCOUNTER.name: _encounter,
-    SERVICE_REQUEST.name: _order,
-    DIAGNOSTIC_REPORT.name: _order,
-    OBSERVATION.name: _observation,
-}
-"""What a table has beside its mapped columns."""
-
-
-def _segments(segments: I64, messages: Messages, subject: _Subject) -> pa.Table:
+def _segments(segments: I64, messages: Messages, subjects: Subjects) -> pa.Table:
     """Whole segments, decoded, with delimiters and escapes as sent."""
     columns = messages.columns
     split = columns.split
-    rows = Rows(SEGMENT, "", segments)
+    made = TableRows(TableMapping(SEGMENT, "", MappingProxyType({}), ()), messages, segments)
     message = split.message[segments]
-    count = len(segments)
     starts, ends = split.starts[segments], split.ends[segments]
-    everything = Ranges(starts, ends, np.arange(count), count)
-    rows.columns["text"] = strings(split, everything, message, escaped=False)
-    first = split.fields.get(split.first_field[segments])
-    named = Ranges(starts, np.minimum(first, ends), np.arange(count), count)
-    filled = named.high > named.low
-    if not filled.all():
-        named = Ranges(starts[filled], np.minimum(first, ends)[filled], np.flatnonzero(filled), count)
-    rows.columns["name"] = strings(split, named, message, escaped=False)
-    # the patient of the segment: the PID before it, else the message's first
-    pid = columns.rows("PID")
-    if len(pid):
-        before = np.searchsorted(pid.segments, segments, side="right") - 1
-        first_of = np.searchsorted(pid.message, message)
-        has = (first_of < len(pid)) & (pid.message[np.minimum(first_of, len(pid) - 1)] == message)
-        inside = (before >= 0) & (pid.message[np.maximum(before, 0)] == message)
-        link = np.where(inside, before, np.where(has, first_of, -1))
-    else:
-        link = np.full(count, -1)
-    rows.columns["patient_id"] = taken(subject.patient_id, link)
-    rows.columns["patient_authority"] = taken(subject.authority, link)
-    return _finished(rows, messages, segments, ())
+    text = texts(split, Spans(starts, ends, len(segments)), message, escaped=False)
+    first = split.first_separator[segments]
+    there = first < split.first_separator[segments + 1]
+    after = (
+        np.where(there, split.separators[np.minimum(first, max(len(split.separators) - 1, 0))], ends)
+        if len(split.separators)
+        else ends
+    )
+    made.columns["text"] = text
+    made.columns["name"] = texts(split, Spans(starts, after, len(segments)), message, escaped=False)
+    link = columns.row_of("PID")[columns.relations.patient[segments]]
+    made.columns["patient_id"], made.columns["patient_authority"] = subjects.linked(link)
+    received = messages.received[message]
+    instant = _own_time(messages)[message]
+    future = instant > received + _ONE_DAY
+    rows = made.noted.note("HL7-VERSION-TIME-FUTURE", future)
+    messages.findings.note("HL7-VERSION-TIME-FUTURE", segments[rows])
+    made.columns["version_time"] = pa.array(np.where(future, received, instant)).cast(INSTANT)
+    return _table(made.mapping, made.columns, segments, columns, made.noted.lists(len(segments)))
+
+
+def _findings(messages: Messages) -> pa.Table:
+    """Every finding with its place."""
+    found = messages.findings.all()
+    columns = messages.columns
+    split = columns.split
+    message = split.message[found.segment]
+    own = _own_time(messages)[message]
+    received = messages.received[message]
+    codes, names = np.unique(split.names[found.segment], return_inverse=True)
+    texts_ = [int(code).to_bytes(3, "big").decode("latin-1") if code else None for code in codes.tolist()]
+    made = found.columns()
+    made["segment"] = taken(pa.array(texts_, pa.string()), names.astype(np.int64))
+    made["version_time"] = pa.array(np.where(own > received + _ONE_DAY, received, own)).cast(INSTANT)
+    codes_list = pa.ListArray.from_arrays(
+        pa.array(np.arange(len(found.segment) + 1, dtype=np.int32)), made["code"]
+    )
+    mapping = TableMapping(FINDING, "", MappingProxyType({}), ())
+    return _table(mapping, made, found.segment, columns, codes_list)

@@ -114,3 +114,35 @@ def data_type_of(struct: pa.DataType) -> DataType:
         if data_type.struct.equals(struct):
             return data_type
     raise KeyError(str(struct))
+
+
+_NAME = (7, ("L", "OR", "D", ""))
+_ADDRESS = (7, ("H", "L", "C", ""))
+_TELEPHONE = (2, ("PRN", ""))
+
+PREFERRED: Mapping[tuple[str, int], tuple[int, tuple[str, ...]]] = MappingProxyType(
+    {
+        ("PID", 5): _NAME,
+        ("PID", 11): _ADDRESS,
+        ("PID", 13): _TELEPHONE,
+        ("NK1", 2): _NAME,
+        ("NK1", 4): _ADDRESS,
+        ("GT1", 3): _NAME,
+        ("STF", 3): _NAME,
+    }
+)
+"""Of several repetitions the one that stands for the field: (segment, field) → the component that says what kind each
+is, and kinds from the most to the least wanted (HL7 tables 0200, 0190, 0201); any other comes last, and of equals the
+first. A legal name stands before one without a type, a home address before a mailing address."""
+
+VALUE_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "NM": "number", "SI": "number",
+        "SN": "structured",
+        "CE": "coded", "CWE": "coded", "CNE": "coded", "CF": "coded", "ID": "coded", "IS": "coded",
+        "DT": "time", "DTM": "time", "TS": "time",
+        "ED": "document", "RP": "document",
+        "CQ": "quantity", "MO": "quantity", "CP": "quantity",
+    }
+)  # fmt: skip
+"""OBX-2 (HL7 table 0125) → how OBX-5 is read beside its text; TM has no date, so no point in time."""

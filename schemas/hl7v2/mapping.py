@@ -95,7 +95,6 @@ class TableMapping:
         segment: each segment of this name becomes a row.
         places: column name → places in the order in which they are tried.
         version: places of the time that orders the versions of a thing; MSH-7, then the receipt, come after.
-        takes: segments that belong to the row and that it holds wholly, so that ``segment`` has no row of them.
         later: whether the message's first segment of the name makes no row (a second PID is linked to the first).
         unless: the row is made only where its order has no segment of these names (an ORC whose order has an OBR
             is no row of its own).
@@ -106,7 +105,6 @@ class TableMapping:
     segment: str
     places: Mapping[str, tuple[Place, ...]]
     version: tuple[Place, ...]
-    takes: tuple[str, ...] = ()
     later: bool = False
     unless: tuple[str, ...] = ()
     constants: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -123,7 +121,6 @@ def mapping(
     columns: Mapping[str, str],
     *,
     version: str = "",
-    takes: tuple[str, ...] = (),
     later: bool = False,
     unless: tuple[str, ...] = (),
     constants: Mapping[str, str] | None = None,
@@ -135,7 +132,6 @@ def mapping(
         segment,
         MappingProxyType(places),
         tuple(Place.of(place) for place in version.split()),
-        takes,
         later,
         unless,
         MappingProxyType(dict(constants or {})),

@@ -42,6 +42,7 @@ def actual(message: bytes, given: dict[str, str]) -> dict[str, Json]:
             "source": [source.name],
             "received_at": pa.array([received], INSTANT),
             "processing_id": envelope.column("processing_id"),
+            "message_type": envelope.column("message_type"),
         }
     )
     parsed = HL7V2.parse(raw, sources)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lake_layout.lake import Lake, LakeLocation
-from schemas.tables import RAW_HL7V2
-from schemas.tables.clinical import NORMALISED
+from schemas.tables import NORMALISED, RAW_HL7V2
 from schemas.tables.ops import LEDGER
 from tests.conftest import ROOT, RunPhl
 

@@ -28,8 +28,8 @@ from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from schemas.table import INSTANT, Field, Table
-from schemas.tables import LEDGER, QUARANTINE, TABLES
-from schemas.tables.clinical import IDENTIFIER, NORMALISED
+from schemas.tables import LEDGER, NORMALISED, QUARANTINE, TABLES
+from schemas.tables.structures import IDENTIFIER
 
 COUNT = 600
 

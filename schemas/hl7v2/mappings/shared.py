@@ -94,7 +94,6 @@ MESSAGE_HEADER_FROM_MSH = mapping(
         "event_facility": "EVN-7.1",
         "event_facility_id": "EVN-7.2",
     },
-    takes=("EVN",),
 )
 
 PATIENT_FROM_PID = mapping(

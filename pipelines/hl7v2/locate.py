@@ -1,0 +1,424 @@
+"""Where the fields, repetitions, components and subcomponents of many segments stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from pipelines.hl7v2.decode import I64, U8, Bools
+from pipelines.hl7v2.split import Positions, Split
+from pipelines.kernel import kernel
+
+Part = tuple[int, int]
+"""Component and subcomponent, from 1; (0, 0) for the whole repetition, subcomponent 0 for the whole component."""
+
+Grid = np.ndarray[tuple[int, int], np.dtype[np.signedinteger]]
+"""Positions by part and row."""
+
+_NOWHERE = np.zeros(0, np.int32)
+_NOTHING = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """A place in each of some rows.
+
+    Attributes:
+        low: where each begins.
+        high: where each ends; not beyond ``low`` where there is nothing.
+        empty: whether it is known that no row has anything; then the arrays may be of any length.
+        length: number of rows.
+    """
+
+    low: Positions
+    high: Positions
+    length: int
+    empty: bool = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    @classmethod
+    def nothing(cls, length: int) -> Spans:
+        """Nothing in any row."""
+        return cls(_NOWHERE, _NOWHERE, length, empty=True)
+
+    def present(self) -> Bools:
+        """For each row whether it has anything."""
+        return np.zeros(self.length, bool) if self.empty else self.high > self.low
+
+    def take(self, index: I64) -> Spans:
+        """The places by index, nothing where it is negative."""
+        if self.empty or not self.length:
+            return Spans.nothing(len(index))
+        there = np.maximum(index, 0)
+        return Spans(self.low[there], np.where(index >= 0, self.high[there], 0), len(index))
+
+    def where(self, wanted: Bools) -> Spans:
+        """The places of the wanted rows, nothing in the others."""
+        return self if self.empty else Spans(self.low, np.where(wanted, self.high, 0), self.length)
+
+    def otherwise(self, decided: Bools, other: Spans) -> Spans:
+        """These where they are decided, the others elsewhere."""
+        if self.empty and other.empty:
+            return self
+        mine, theirs = self.filled(), other.filled()
+        return Spans(
+            np.where(decided, mine.low, theirs.low), np.where(decided, mine.high, theirs.high), self.length
+        )
+
+    def filled(self) -> Spans:
+        """The same with arrays of full length."""
+        if not self.empty:
+            return self
+        zeros = np.zeros(self.length, np.int32)
+        return Spans(zeros, zeros, self.length)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Segments of one name.
+
+    Attributes:
+        split: their batch.
+        segments: their indices, ascending.
+        shift: 1 for MSH, where MSH-1 is the separator itself (HL7 v2.5.1 §2.5.4); 0 else.
+        wanted: field → parts that are asked for, sorted; all are found in one pass.
+        preferred: field → (component, codes): of several repetitions the one whose component comes first among
+            the codes stands for the field.
+    """
+
+    split: Split
+    segments: I64
+    shift: int
+    wanted: dict[int, tuple[Part, ...]]
+    preferred: dict[int, tuple[int, tuple[str, ...]]]
+    _fields: dict[int, Spans] = field(default_factory=dict, repr=False)
+    _chosen: dict[int, Spans] = field(default_factory=dict, repr=False)
+    _parts: dict[int, dict[Part, Spans]] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    @cached_property
+    def message(self) -> I64:
+        """Message of each row."""
+        return self.split.message[self.segments]
+
+    @cached_property
+    def _first(self) -> I64:
+        return self.split.first_separator[self.segments]
+
+    @cached_property
+    def _last(self) -> I64:
+        return self.split.first_separator[self.segments + 1]
+
+    @cached_property
+    def _ends(self) -> I64:
+        return self.split.ends[self.segments]
+
+    @cached_property
+    def _most(self) -> int:
+        return int((self._last - self._first).max()) if len(self.segments) else 0
+
+    def whole(self, number: int) -> Spans:
+        """Field ``number`` with all its repetitions."""
+        if number not in self._fields:
+            place = number - self.shift
+            count = len(self.segments)
+            if place < 1 or place > self._most:
+                self._fields[number] = Spans.nothing(count)
+            else:
+                low, high = np.empty(count, self.split.width), np.empty(count, self.split.width)
+                there = _field(self.split.separators, self._first, self._last, self._ends, place, low, high)
+                self._fields[number] = Spans(low, high, count) if there else Spans.nothing(count)
+        return self._fields[number]
+
+    def chosen(self, number: int) -> Spans:
+        """Field ``number`` from the beginning of the repetition that stands for it: the first or the preferred."""
+        if number not in self.preferred:
+            return self.whole(number)
+        if number not in self._chosen:
+            whole = self.whole(number)
+            component, codes = self.preferred[number]
+            if not whole.empty:
+                ranked = np.array([int.from_bytes(code.encode("ascii"), "big") for code in codes], np.int64)
+                low = np.empty_like(whole.low)
+                _prefer(self.split.structure, whole.low, whole.high, component, ranked, low)
+                whole = Spans(low, whole.high, len(whole))
+            self._chosen[number] = whole
+        return self._chosen[number]
+
+    def place(self, number: int, component: int = 0, subcomponent: int = 0) -> Spans:
+        """A place in the repetition that stands for field ``number``.
+
+        Args:
+            number: HL7 field number.
+            component: from 1; 0 for the whole repetition.
+            subcomponent: from 1; 0 for the whole component.
+        """
+        part = (component, subcomponent)
+        if number not in self._parts:
+            wanted = self.wanted.get(number, ())
+            asked = wanted if part in wanted else tuple(sorted({*wanted, part}))
+            self._parts[number] = self._located(number, asked)
+        elif part not in self._parts[number]:
+            self._parts[number] |= self._located(number, (part,))
+        return self._parts[number][part]
+
+    def _located(self, number: int, asked: Sequence[Part]) -> dict[Part, Spans]:
+        place = number - self.shift
+        if number in self.preferred or place < 1 or place > self._most:
+            return parts(self.split.structure, self.chosen(number), asked)
+        split = self.split
+        found = _Located.of(asked, len(self.segments), split.width)
+        _field_parts(
+            split.structure, split.separators, self._first, self._last, self._ends, place,
+            found.component, found.subcomponent, found.low, found.high, found.filled,
+        )  # fmt: skip
+        return found.spans(asked)
+
+
+def parts(structure: U8, spans: Spans, asked: Sequence[Part]) -> dict[Part, Spans]:
+    """Parts of the first repetition of each span, by component and subcomponent (sorted)."""
+    if spans.empty:
+        return dict.fromkeys(asked, spans)
+    found = _Located.of(asked, len(spans), spans.low.dtype)
+    _parts(
+        structure, spans.low, spans.high,
+        found.component, found.subcomponent, found.low, found.high, found.filled,
+    )  # fmt: skip
+    return found.spans(asked)
+
+
+@dataclass(frozen=True)
+class _Located:
+    """Room for the places of some parts of some rows."""
+
+    component: I64
+    subcomponent: I64
+    low: Grid
+    high: Grid
+    filled: Bools
+
+    @classmethod
+    def of(cls, asked: Sequence[Part], count: int, width: np.dtype[np.signedinteger]) -> _Located:
+        """Room for parts, sorted, of ``count`` rows."""
+        component = np.array([part[0] for part in asked], np.int64)
+        subcomponent = np.array([part[1] for part in asked], np.int64)
+        low, high = np.zeros((len(asked), count), width), np.zeros((len(asked), count), width)
+        return cls(component, subcomponent, low, high, np.zeros(len(asked), np.bool_))
+
+    def spans(self, asked: Sequence[Part]) -> dict[Part, Spans]:
+        """What was found, by part."""
+        count = self.low.shape[1]
+        return {
+            part: Spans(self.low[place], self.high[place], count)
+            if self.filled[place]
+            else Spans.nothing(count)
+            for place, part in enumerate(asked)
+        }
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """The repetitions of a field as rows of their own; empty ones are left out.
+
+    Attributes:
+        spans: where each stands.
+        owner: index of the span that each is part of; ascending.
+        number: its number within the field, from 0, empty ones counted.
+    """
+
+    spans: Spans
+    owner: I64
+    number: I64
+
+
+def repetitions(structure: U8, spans: Spans) -> Repetitions:
+    """All repetitions of fields."""
+    if spans.empty:
+        return Repetitions(Spans.nothing(0), _NOTHING, _NOTHING)
+    count = _count_repetitions(structure, spans.low, spans.high)
+    low, high = np.empty(count, spans.low.dtype), np.empty(count, spans.low.dtype)
+    owner, number = np.empty(count, np.int64), np.empty(count, np.int64)
+    _fill_repetitions(structure, spans.low, spans.high, low, high, owner, number)
+    return Repetitions(Spans(low, high, count, empty=count == 0), owner, number)
+
+
+@kernel
+def _field(
+    separators: Positions, first: I64, last: I64, ends: I64, place: int, low: Positions, high: Positions
+) -> int:
+    """Bounds of a field of each segment; how many have anything there."""
+    there = 0
+    for row in range(len(first)):
+        index = first[row] + place - 1
+        if index < last[row]:
+            low[row] = separators[index] + 1
+            high[row] = separators[index + 1] if index + 1 < last[row] else ends[row]
+            there += high[row] > low[row]
+        else:
+            low[row] = 0
+            high[row] = 0
+    return there
+
+
+@kernel
+def _parts(
+    structure: U8,
+    low: Positions,
+    high: Positions,
+    component: I64,
+    subcomponent: I64,
+    out_low: Grid,
+    out_high: Grid,
+    filled: Bools,
+) -> None:
+    """Find the asked parts of the first repetition of each span."""
+    for row in range(len(low)):
+        if high[row] > low[row]:
+            _walk(structure, low[row], high[row], row, component, subcomponent, out_low, out_high, filled)
+
+
+@kernel
+def _field_parts(
+    structure: U8, separators: Positions, first: I64, last: I64, ends: I64, place: int,
+    component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
+) -> None:  # fmt: skip
+    """Find the asked parts of the first repetition of a field of each segment."""
+    for row in range(len(first)):
+        index = first[row] + place - 1
+        if index < last[row]:
+            start = separators[index] + 1
+            end = separators[index + 1] if index + 1 < last[row] else ends[row]
+            if end > start:
+                _walk(structure, start, end, row, component, subcomponent, out_low, out_high, filled)
+
+
+@kernel
+def _walk(
+    structure: U8, start: int, end: int, row: int,
+    component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
+) -> None:  # fmt: skip
+    """Find the asked parts, sorted, of the first repetition between two positions, in one walk over its bytes."""
+    asked = len(component)
+    whole = 0
+    while whole < asked and component[whole] == 0:
+        whole += 1
+    place = whole
+    number = 1
+    sub = 1
+    begins = start
+    sub_begins = start
+    at = start
+    while True:
+        character = structure[at] if at < end else np.uint8(0x7E)
+        if character in (0x5E, 0x7E, 0x26):
+            after = place
+            while after < asked and component[after] == number:
+                if subcomponent[after] == sub:
+                    if at > sub_begins:
+                        out_low[after, row] = sub_begins
+                        out_high[after, row] = at
+                        filled[after] = True
+                elif subcomponent[after] == 0 and character != 0x26 and at > begins:
+                    out_low[after, row] = begins
+                    out_high[after, row] = at
+                    filled[after] = True
+                after += 1
+            if character == 0x26:
+                sub += 1
+                sub_begins = at + 1
+            else:
+                place = after
+                number += 1
+                sub = 1
+                begins = at + 1
+                sub_begins = at + 1
+                if character == 0x7E or (place >= asked and whole == 0):
+                    break
+        at += 1
+    if at > start:
+        for one in range(whole):
+            out_low[one, row] = start
+            out_high[one, row] = at
+            filled[one] = True
+
+
+@kernel
+def _prefer(
+    structure: U8, low: Positions, high: Positions, component: int, codes: I64, chosen: Positions
+) -> None:
+    """Where the repetition begins whose component comes first among the codes; others come after all of them."""
+    for row in range(len(low)):
+        chosen[row] = low[row]
+        best = len(codes) + 1
+        number = 1
+        code = 0
+        begins = low[row]
+        size = 0
+        for at in range(low[row], high[row] + 1):
+            character = structure[at] if at < high[row] else np.uint8(0x7E)
+            if character == 0x7E:
+                rank = len(codes)
+                for place in range(len(codes)):
+                    if codes[place] == code:
+                        rank = place
+                        break
+                if rank < best and at > begins:
+                    best = rank
+                    chosen[row] = begins
+                begins = at + 1
+                number = 1
+                code = 0
+                size = 0
+            elif character == 0x5E:
+                number += 1
+            elif number == component and size < 7:
+                code = code << 8 | int(character)
+                size += 1
+
+
+@kernel
+def _count_repetitions(structure: U8, low: Positions, high: Positions) -> int:
+    count = 0
+    for row in range(len(low)):
+        begins = low[row]
+        for at in range(low[row], high[row]):
+            if structure[at] == 0x7E:
+                count += at > begins
+                begins = at + 1
+        count += high[row] > begins
+    return count
+
+
+@kernel
+def _fill_repetitions(
+    structure: U8,
+    low: Positions,
+    high: Positions,
+    out_low: Positions,
+    out_high: Positions,
+    owner: I64,
+    numbers: I64,
+) -> None:
+    place = 0
+    for row in range(len(low)):
+        begins = low[row]
+        number = 0
+        if high[row] <= begins:
+            continue
+        for at in range(low[row], high[row] + 1):
+            if at == high[row] or structure[at] == 0x7E:
+                if at > begins:
+                    out_low[place] = begins
+                    out_high[place] = at
+                    owner[place] = row
+                    numbers[place] = number
+                    place += 1
+                begins = at + 1
+                number += 1

@@ -1,0 +1,171 @@
+"""What an observation has beside its mapped columns: the value by its type, and its ordinal among lines of a result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.hl7v2.columns import I32, Entries
+from pipelines.hl7v2.decode import I64, U8, Bools
+from pipelines.hl7v2.documents import Documents, add_documents
+from pipelines.hl7v2.gather import texts
+from pipelines.hl7v2.locate import Grid, Spans
+from pipelines.hl7v2.numbers import read_numbers
+from pipelines.hl7v2.table_rows import TableRows
+from pipelines.hl7v2.times import read_times
+from pipelines.kernel import kernel
+from schemas.hl7v2.datatypes import VALUE_TYPES
+from schemas.hl7v2.mapping import Place
+from schemas.tables.structures import VALUE
+
+_KINDS = ("text", "number", "structured", "coded", "time", "document", "quantity")
+_VALUE = Place("OBX", 5)
+_CODED = (
+    (1, "code"), (2, "display"), (3, "system"), (4, "alt_code"), (5, "alt_display"), (6, "alt_system"),
+    (7, "system_version"),
+)  # fmt: skip
+"""Components of a coded value (CWE) and the columns they become."""
+
+
+def add_observation_columns(made: TableRows, documents: Documents, *, reported: Bools) -> None:
+    """Complete rows made of OBX.
+
+    Args:
+        made: the rows, with their mapped columns.
+        documents: where large documents go.
+        reported: for each row whether its message is a report, in which an OBX has an order and a status.
+    """
+    made.note("HL7-ORDER-MISSING", reported & (made.link("OBR") < 0) & (made.link("SPM") < 0))
+    unsaid = pc.and_(pc.is_null(made.columns["status"]), pc.is_null(made.columns["report_status"]))
+    made.note("HL7-STATUS-MISSING", reported & unsaid.to_numpy(zero_copy_only=False), Place("OBX", 11))
+    made.columns["line"] = pa.array(made.pick(_line_numbers(made)))
+    kind = _kinds_of(made)
+    _add_values(made, kind)
+    _add_repetitions(made, kind)
+    add_documents(made, np.flatnonzero(kind == _KINDS.index("document")), documents)
+
+
+def _line_numbers(made: TableRows) -> I32:
+    """Ordinal of each OBX among those of equal order, code and sub-id, in the order they were sent.
+
+    The code is OBX-3.1 and OBX-3.3, else the alternate triplet, else the text.
+    """
+    rows = made.rows
+    code, system = (
+        (first := rows.place(3, part)).otherwise(first.present(), rows.place(3, part + 3)) for part in (1, 3)
+    )
+    display = rows.place(3, 2).where(~rows.place(3, 1).present())
+    keys = [spans.filled() for spans in (code, system, display, rows.place(4))]
+    low, high = np.stack([one.low for one in keys]), np.stack([one.high for one in keys])
+    line = np.empty(len(rows), np.int32)
+    slots = np.full(1 << max(4, int(2 * len(rows)).bit_length()), -1, np.int64)
+    order = made.messages.columns.link("OBX", "OBR")
+    _lines(made.messages.columns.split.data, rows.message, order, low, high, slots, line)
+    return line
+
+
+@kernel
+def _lines(data: U8, message: I64, order: I64, low: Grid, high: Grid, slots: I64, line: I32) -> None:
+    """Number equal rows: ``slots`` is an open-addressed table, larger than the rows, of the last row of each key."""
+    keys = len(low)
+    mask = len(slots) - 1
+    for row in range(len(message)):
+        hashed = np.uint64(0xCBF29CE484222325) ^ np.uint64(message[row])
+        hashed = (hashed ^ np.uint64(order[row] + 1)) * np.uint64(0x100000001B3)
+        for key in range(keys):
+            for at in range(low[key, row], high[key, row]):
+                hashed = (hashed ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
+            hashed = (hashed ^ np.uint64(0x1FF)) * np.uint64(0x100000001B3)
+        slot = np.int64((hashed ^ (hashed >> np.uint64(29))) & np.uint64(mask))
+        while True:
+            other = slots[slot]
+            if other < 0:
+                line[row] = 0
+                break
+            same = message[other] == message[row] and order[other] == order[row]
+            for key in range(keys):
+                size = max(np.int64(0), high[key, row] - low[key, row])
+                same = same and size == max(np.int64(0), high[key, other] - low[key, other])
+                if same:
+                    for step in range(size):
+                        if data[low[key, row] + step] != data[low[key, other] + step]:
+                            same = False
+                            break
+                if not same:
+                    break
+            if same:
+                line[row] = line[other] + 1
+                break
+            slot = (slot + 1) & mask
+        slots[slot] = row
+
+
+def _kinds_of(made: TableRows) -> I64:
+    """For each row the kind of its OBX-5, an index into ``_KINDS``."""
+    types = made.columns["value_type"].dictionary_encode()
+    names = [VALUE_TYPES.get((name or "").strip().upper(), "text") for name in types.dictionary.to_pylist()]
+    numbers = np.array([_KINDS.index(name) for name in names] + [0], np.int64)
+    kinds: I64 = numbers[pc.fill_null(types.indices, -1).to_numpy()]
+    return kinds
+
+
+def _of(kind: I64, *names: str) -> Bools:
+    return np.isin(kind, [_KINDS.index(name) for name in names])
+
+
+def _add_values(made: TableRows, kind: I64) -> None:
+    """OBX-5 after OBX-2 (HL7 v2.5.1 §7.4.2.5); what does not fit its type stays as text, with a finding."""
+    split = made.messages.columns.split
+    message = made.pick(made.rows.message)
+
+    def part(names: tuple[str, ...], number: int, sub: int = 0) -> Spans:
+        """A component of the values of some kinds."""
+        wanted = _of(kind, *names)
+        return made.spans(5, number, sub).where(wanted) if wanted.any() else Spans.nothing(len(made))
+
+    def text(spans: Spans) -> pa.Array:
+        return texts(split, spans, message)
+
+    structured = _of(kind, "structured")
+    ranged = part(("structured",), 4).present()
+    number = part(("structured",), 2).otherwise(structured, part(("number",), 1))
+    number = part(("quantity",), 1, 1).otherwise(_of(kind, "quantity"), number)
+    numbers, upper = read_numbers(split.data, number), read_numbers(split.data, part(("structured",), 4))
+    made.note("HL7-NM-INVALID", numbers.refused | upper.refused, _VALUE)
+    made.columns["value_number"] = pa.array(numbers.value, mask=~numbers.valid | ranged)
+    made.columns["value_low"] = pa.array(numbers.value, mask=~(numbers.valid & ranged))
+    made.columns["value_high"] = upper.floats()
+    made.columns["value_comparator"] = text(part(("structured",), 1))
+    made.columns["value_separator"] = text(part(("structured",), 3))
+    for place, name in _CODED:
+        made.columns[f"value_{name}"] = text(part(("coded",), place))
+    if _of(kind, "quantity").any():
+        # CQ^unit, MO^currency, CP: price&currency
+        unit = pc.coalesce(text(part(("quantity",), 2, 1)), text(part(("quantity",), 1, 2)))
+        made.columns["unit_code"] = pc.coalesce(made.columns["unit_code"], unit)
+    times = read_times(split.data, part(("time",), 1), message, made.messages.columns.clock)
+    made.note("HL7-DTM-INVALID", times.refused, _VALUE)
+    made.add_time("value_time", times, {field.name: field.type for field in made.mapping.table.fields})
+
+
+def _add_repetitions(made: TableRows, kind: I64) -> None:
+    """How many repetitions a value has, and where there are several, all of them."""
+    columns = made.messages.columns
+    entries = columns.entries((_VALUE,), "OBX")
+    counts = np.bincount(entries.owner, minlength=entries.count).astype(np.int32)
+    made.columns["value_repetitions"] = pa.array(made.pick(counts))
+    several = np.flatnonzero(counts[entries.owner] > 1)
+    few = Entries(
+        entries.spans.take(several), entries.owner[several], entries.message[several], entries.count
+    )
+    kinds = np.zeros(entries.count, np.int64)
+    kinds[made.chosen if made.chosen is not None else slice(None)] = kind
+    own = kinds[few.owner]
+    parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0)))
+    values = [
+        columns.entry_texts(few, parts[0, 0]),
+        read_numbers(columns.split.data, parts[1, 0].where(_of(own, "number"))).floats(),
+        *(columns.entry_texts(few, parts[place, 0].where(_of(own, "coded"))) for place in (1, 2, 3)),
+    ]
+    made.columns["values"] = made.take(few.lists(pa.StructArray.from_arrays(values, fields=list(VALUE))))
