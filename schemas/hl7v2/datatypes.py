@@ -22,6 +22,7 @@ from schemas.tables.structures import (
     LOCATION_PLACE,
     ORGANIZATION,
     PRACTITIONER,
+    QUALIFICATION,
 )
 
 Part = tuple[int, int]
@@ -100,6 +101,8 @@ DATA_TYPES: tuple[DataType, ...] = (
     ),
     # §2.A.28
     _type("EI", ENTITY, {"id": "1", "namespace": "2 3"}),
+    # §2.A, PLN; PRA-6
+    _type("PLN", QUALIFICATION, {"number": "1", "type": "2.1", "issuer": "3", "expiration": "4"}),
 )  # fmt: skip
 """Those whose repetitions become lists."""
 

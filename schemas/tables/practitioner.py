@@ -9,6 +9,7 @@ from schemas.tables.structures import (
     CONTACT_POINT,
     HUMAN_NAME,
     IDENTIFIER,
+    QUALIFICATION,
 )
 
 PRACTITIONER = normalised(
@@ -71,6 +72,7 @@ PRACTITIONER = normalised(
     text("provider_billing", "Whether the institution bills (HL7 table 0187).", "PRA-4.1"),
     many("specialties", TEXT, "Specialties.", "PRA-5.1"),
     text("specialty", "First specialty.", "PRA-5.1"),
+    many("qualifications", QUALIFICATION, "Licences and other numbers.", "PRA-6"),
     many("privileges", TEXT, "Privileges.", "PRA-7.1.1"),
     day("practice_start_date", "When the person entered practice.", "PRA-8"),
     day("practice_end_date", "When the person left practice.", "PRA-10"),

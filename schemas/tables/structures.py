@@ -57,3 +57,6 @@ ATTACHMENT = _struct(
     type=_TEXT, text=_TEXT, media_type=_TEXT, object_path=_TEXT, size=pa.int64(), sha256=_TEXT
 )  # fmt: skip
 """FHIR Attachment: text, or where the document lies, with its size in bytes and its hash."""
+
+QUALIFICATION = _struct(number=_TEXT, type=_TEXT, issuer=_TEXT, expiration=_TEXT)
+"""A licence or another number of a member of the staff; type is HL7 table 0338, expiration the date as sent."""

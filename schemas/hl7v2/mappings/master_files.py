@@ -86,6 +86,7 @@ PRACTITIONER_FROM_STF = mapping(
         "provider_billing": "PRA-4.1",
         "specialties": "PRA-5.1",
         "specialty": "PRA-5.1",
+        "qualifications": "PRA-6",
         "privileges": "PRA-7.1.1",
         "practice_start_date": "PRA-8",
         "practice_end_date": "PRA-10",
