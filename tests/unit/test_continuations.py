@@ -60,11 +60,11 @@ def test_what_begins_like_add_is_no_continuation() -> None:
 @pytest.mark.parametrize(
     ("message", "segments"),
     [
-        (f"{HEAD}|1|4711\rPID|1||P1\r", ["MSH"]),  # MSH-14
-        (f"{BEFORE}NTE|1||x\rDSC|4711|F\r", ["MSH", "NTE", "DSC"]),
-        (f"{HEAD}\rADD|rest of the former\rPID|1||P1\r", ["MSH", "ADD"]),
-        (f"{BEFORE}NTE|1||half\rADD\rDSC|4711\r", ["MSH", "NTE", "ADD", "DSC"]),
-        (f"{BEFORE}NTE|1||half\radd\n", ["MSH", "NTE", "add"]),
+        (f"{HEAD}|1|4711\rPID|1||P1\r", []),  # MSH-14
+        (f"{BEFORE}NTE|1||x\rDSC|4711|F\r", ["DSC"]),
+        (f"{HEAD}\rADD|rest of the former\rPID|1||P1\r", ["ADD"]),
+        (f"{BEFORE}NTE|1||half\rADD\rDSC|4711\r", ["ADD", "DSC"]),
+        (f"{BEFORE}NTE|1||half\radd\n", ["add"]),
     ],
 )
 def test_parts_of_a_longer_message_say_so(message: str, segments: list[str]) -> None:
@@ -73,7 +73,7 @@ def test_parts_of_a_longer_message_say_so(message: str, segments: list[str]) -> 
         parsed = read_one(one, charset="gb18030")
         assert codes(parsed) == ["HL7-FRAGMENT"]
         names = parsed.tables["normalised/segment"].column("name").to_pylist()
-        assert names[: len(segments)] == segments
+        assert [name for name in names if name.upper() in {"ADD", "DSC"}] == segments
 
 
 @pytest.mark.parametrize("message", [f"{BEFORE}DSC|\r", f"{BEFORE}DSC\r", f'{HEAD}|1|""\rPID|1||P1\rDSC||I'])
