@@ -12,10 +12,15 @@ reader so on arbitrary bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
+Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,3 +28,26 @@ T = TypeVar("T")
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile a function of numpy arrays and numbers; nothing of Python is called within."""
     return cast("Callable[P, T]", numba.njit(nogil=True, cache=True)(function))
+
+
+@intrinsic
+def copy_16(_context, target, to, source, start):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG001
+    """Within a kernel: copy 16 bytes at once, from ``source[start:]`` to ``target[to:]``.
+
+    Values are a few bytes each, and a loop over them costs more for its last, mispredicted turn than for the bytes:
+    this is four times as fast. Both arrays must hold 16 bytes from there on; what is copied beyond a value's end must
+    be written over, or be of no account.
+    """
+    signature = types.void(target, types.int64, source, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 - LLVM's own
+        block = ir.VectorType(ir.IntType(8), 16)
+
+        def place(array: int, index: int) -> Any:  # noqa: ANN401
+            found = context.make_array(signature.args[array])(context, builder, arguments[array])
+            return builder.bitcast(builder.gep(found.data, [arguments[index]]), block.as_pointer())
+
+        builder.store(builder.load(place(2, 3), align=1), place(0, 1), align=1)
+        return context.get_dummy_value()
+
+    return signature, generate

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.hl7v2.decode import I64
-from pipelines.hl7v2.gather import texts
+from pipelines.hl7v2.gather import grid_texts, texts
 from pipelines.hl7v2.locate import Part, Repetitions, Rows, Spans, parts, repetitions
 from pipelines.hl7v2.numbers import Numbers, read_numbers
 from pipelines.hl7v2.relations import NONE, Relations
@@ -50,13 +50,13 @@ class Entries:
     Attributes:
         spans: where each stands.
         owner: row that it belongs to; ascending.
-        message: message of each.
+        segments: segment that each stands in.
         count: number of rows.
     """
 
     spans: Spans
     owner: I64
-    message: I64
+    segments: I64
     count: int
 
     def __len__(self) -> int:
@@ -83,12 +83,15 @@ class Columns:
         relations: what belongs to what.
         clock: how times without a zone are read.
         wanted: the parts that will be asked for.
+        wanted_texts: those that will be asked for as texts of every segment.
     """
 
     split: Split
     relations: Relations
     clock: Clock
     wanted: Wanted
+    wanted_texts: Wanted
+    _gathered: dict[str, dict[Place, pa.Array]] = field(default_factory=dict)
     _rows: dict[str, Rows] = field(default_factory=dict)
     _row_of: dict[str, I64] = field(default_factory=dict)
     _links: dict[tuple[str, str, bool, bool], I64] = field(default_factory=dict)
@@ -246,12 +249,32 @@ class Columns:
             if spans.empty:
                 return self.absent(len(self.rows(name)) if chosen is None else len(chosen))
             index = self._index(place, name, chosen)
-            found = texts(self.split, spans, self.rows(place.segment).message, index)
+            own = self._own_texts(place.segment).get(place)
+            if own is None:
+                found = texts(self.split, spans, self.rows(place.segment).segments, index)
+            else:
+                found = own if index is None else taken(own, index)
         else:
-            found = texts(self.split, self.first_spans(places, name), self.rows(name).message, chosen)
+            found = texts(self.split, self.first_spans(places, name), self.rows(name).segments, chosen)
         if chosen is None:
             self._texts[key] = found
         return found
+
+    def _own_texts(self, name: str) -> dict[Place, pa.Array]:
+        """Texts that will be asked for of all segments of a name, copied in one pass."""
+        if name not in self._gathered:
+            rows = self.rows(name)
+            grid = rows.grid
+            asked = [
+                (Place(name, number, *part), grid.index[number, part])
+                for number, some in self.wanted_texts.get(name, {}).items()
+                for part in some
+                if (number, part) in grid.index and grid.filled[grid.index[number, part]]
+            ]
+            which = np.array([place for _, place in asked], np.int64)
+            found = grid_texts(self.split, grid.low, grid.high, which, rows.segments) if len(which) else []
+            self._gathered[name] = dict(zip((place for place, _ in asked), found, strict=True))
+        return self._gathered[name]
 
     def absent(self, count: int) -> pa.Array:
         """Texts that are nowhere: one array for all such columns of a length."""
@@ -343,30 +366,30 @@ class Columns:
         low = np.concatenate([one.low for one, _, _ in spans])
         high = np.concatenate([one.high for one, _, _ in spans])
         owner = np.concatenate([owners for _, owners, _ in spans])
-        message = np.concatenate([senders for _, _, senders in spans])
+        segments = np.concatenate([places for _, _, places in spans])
         if len(spans) > 1 or places[0].segment != name:
             order = np.argsort(owner, kind="stable")
-            low, high, owner, message = low[order], high[order], owner[order], message[order]
-        return Entries(Spans(low, high, len(low)), owner, message, count)
+            low, high, owner, segments = low[order], high[order], owner[order], segments[order]
+        return Entries(Spans(low, high, len(low)), owner, segments, count)
 
     def _repeated(self, place: Place, name: str) -> tuple[Spans, I64, I64]:
-        """Spans, rows and messages of the repetitions of a place's field."""
+        """Spans, rows and segments of the repetitions of a place's field."""
         rows = self.rows(place.segment)
         whole = rows.whole(place.field)
         if whole.empty:
             return whole.take(_NOTHING), _NOTHING, _NOTHING
-        found: Repetitions = repetitions(self.split.structure, whole)
-        message = rows.message[found.owner]
+        found: Repetitions = repetitions(self.split.structure, whole, rows.repeated)
+        segments = rows.segments[found.owner]
         if place.first or place.next:
             return self._of_linked(place, name, found)
         if place.segment == name:
-            return found.spans, found.owner, message
+            return found.spans, found.owner, segments
         owner = self.owners(place.segment, name)[found.owner]
         keep = owner >= 0
         if keep.all():
-            return found.spans, owner, message
+            return found.spans, owner, segments
         spans = Spans(found.spans.low[keep], found.spans.high[keep], int(keep.sum()))
-        return spans, owner[keep], message[keep]
+        return spans, owner[keep], segments[keep]
 
     def _of_linked(self, place: Place, name: str, found: Repetitions) -> tuple[Spans, I64, I64]:
         """The repetitions in the one segment that each row is linked to."""
@@ -386,7 +409,7 @@ class Columns:
         nth = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
         which = begins[link[owner]] + nth
         spans = Spans(found.spans.low[which], found.spans.high[which], total)
-        return spans, owner, self.rows(name).message[owner]
+        return spans, owner, rows.segments[link[owner]]
 
     def parts(self, entries: Entries, asked: Sequence[Part]) -> dict[Part, Spans]:
         """Parts of each entry."""
@@ -394,4 +417,11 @@ class Columns:
 
     def entry_texts(self, entries: Entries, spans: Spans) -> pa.Array:
         """The text of a part of each entry."""
-        return texts(self.split, spans, entries.message)
+        return texts(self.split, spans, entries.segments)
+
+
+def taken(values: pa.Array, link: I64) -> pa.Array:
+    """Values by link; null where it leads nowhere."""
+    if not len(values) or values.null_count == len(values):
+        return pa.nulls(len(link), values.type)
+    return values.take(pa.array(link, mask=link < 0) if (link < 0).any() else pa.array(link))

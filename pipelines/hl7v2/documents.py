@@ -93,9 +93,7 @@ def add_documents(made: TableRows, rows: I64, documents: Documents) -> None:
 
 def _component(made: TableRows, rows: I64, number: int) -> list[str | None]:
     spans = made.spans(5, number).take(rows)
-    found: list[str | None] = texts(
-        made.messages.columns.split, spans, made.pick(made.rows.message)[rows]
-    ).to_pylist()
+    found: list[str | None] = texts(made.messages.columns.split, spans, made.segments[rows]).to_pylist()
     return found
 
 

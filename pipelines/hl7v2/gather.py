@@ -6,101 +6,137 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS
-from pipelines.hl7v2.locate import Spans
-from pipelines.hl7v2.split import Positions, Split
+from pipelines.hl7v2.decode import I64, U8, USUAL_DELIMITERS, Bools
+from pipelines.hl7v2.locate import Grid, Spans
+from pipelines.hl7v2.split import Split
 from pipelines.hl7v2.unescape import unescape
-from pipelines.kernel import kernel
+from pipelines.kernel import copy_16, kernel
 
 _MOST = 2**31 - 1
+Bytes = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+Flags = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
 
 def texts(
-    split: Split, spans: Spans, message: I64, index: I64 | None = None, *, escaped: bool = True
+    split: Split, spans: Spans, segments: I64, index: I64 | None = None, *, escaped: bool = True
 ) -> pa.Array:
     """The text of each place; null where there is none.
 
     Args:
         split: the batch.
         spans: the places.
-        message: message of each place (before ``index``).
+        segments: segment of each place (before ``index``).
         index: which place each value is taken from, -1 for none; None for each place in turn.
         escaped: whether escape sequences are resolved (HL7 v2.5.1 §2.7); a segment as sent keeps them.
     """
-    count = len(spans) if index is None else len(index)
-    if spans.empty or not count:
-        return pa.nulls(count, pa.string())
-    offsets = np.empty(count + 1, np.int64)
-    valid = np.zeros((count + 7) // 8, np.uint8)
-    linked = index is not None
-    which = index if index is not None else _ALL
-    absent = _measure(spans.low, spans.high, which, linked, offsets, valid)
-    if absent == count:
-        return pa.nulls(count, pa.string())
-    total = int(offsets[-1])
-    large = total > _MOST
-    out = np.empty(total, np.uint8)
-    flags = np.zeros(count if escaped and split.escaped else 0, np.uint8)
-    marked = _copy(split.data, split.structure, spans.low, which, linked, offsets, out, flags)
-    kind = pa.large_string() if large else pa.string()
-    places = offsets if large else offsets.astype(np.int32)
-    buffers = [pa.py_buffer(valid) if absent else None, pa.py_buffer(places), pa.py_buffer(out)]
-    found = pa.Array.from_buffers(kind, count, buffers, absent)
-    if not marked:
-        return found
-    rows = np.flatnonzero(flags)
-    return _resolved(split, message[rows if index is None else index[rows]], found, rows)
+    if index is not None:
+        spans, segments = spans.take(index), segments[np.maximum(index, 0)] if len(segments) else segments
+    if spans.empty or not len(spans):
+        return pa.nulls(len(spans), pa.string())
+    low, high = spans.low.reshape(1, -1), spans.high.reshape(1, -1)
+    (found,) = grid_texts(split, low, high, np.zeros(1, np.int64), segments, escaped=escaped)
+    return found
 
 
-_ALL = np.zeros(0, np.int64)
+def grid_texts(
+    split: Split, low: Grid, high: Grid, which: I64, segments: I64, *, escaped: bool = True
+) -> list[pa.Array]:
+    """The texts of several places of the same rows, copied in one pass over the batch.
+
+    Args:
+        split: the batch.
+        low: where the places begin, by place and row.
+        high: where they end.
+        which: places of the grid.
+        segments: segment of each row.
+        escaped: whether escape sequences are resolved.
+    """
+    count = low.shape[1]
+    sizes, absent = np.empty(len(which), np.int64), np.empty(len(which), np.int64)
+    offsets = np.empty((len(which), count + 1), np.int64 if len(split.data) > _MOST // 2 else np.int32)
+    valid = np.zeros((len(which), (count + 7) // 8), np.uint8)
+    _measure(low, high, which, offsets, valid, sizes, absent)
+    room = sizes + _SPARE
+    begins = np.cumsum(room) - room
+    out = np.empty(int(room.sum()), np.uint8)
+    with_escapes = split.escaped[segments] if escaped else np.zeros(count, np.bool_)
+    flags = np.zeros((len(which), count if with_escapes.any() else 0), np.bool_)
+    marked = np.zeros(len(which), np.bool_)
+    _copy(split.data, split.structure, low, high, which, offsets, begins, out, with_escapes, flags, marked)
+    text = pa.large_string() if offsets.dtype == np.int64 else pa.string()
+    data = pa.py_buffer(out)
+    found = []
+    for place in range(len(which)):
+        buffers = [
+            pa.py_buffer(valid[place]) if absent[place] else None,
+            pa.py_buffer(offsets[place]),
+            data.slice(int(begins[place]), int(sizes[place])),
+        ]
+        column = pa.Array.from_buffers(text, count, buffers, int(absent[place]))
+        if marked[place]:
+            rows = np.flatnonzero(flags[place])
+            column = _resolved(split, split.message[segments[rows]], column, rows)
+        found.append(column if text == pa.string() else column.cast(pa.string()))
+    return found
+
+
+_SPARE = 16
+"""Bytes behind the texts of a place that copying sixteen at a time may write to."""
+
+_BLOCK = 256
+"""Rows whose places are copied together, so that what is read stays in the cache from one place to the next."""
 
 
 @kernel
-def _measure(low: Positions, high: Positions, index: I64, linked: bool, offsets: I64, valid: U8) -> int:
-    """Fill offsets and the bitmap of what is there; the number of what is not."""
-    total = 0
-    absent = 0
-    for row in range(len(offsets) - 1):
-        offsets[row] = total
-        place = index[row] if linked else row
-        if place >= 0 and high[place] > low[place]:
-            total += high[place] - low[place]
-            valid[row >> 3] |= np.uint8(1 << (row & 7))
-        else:
-            absent += 1
-    offsets[len(offsets) - 1] = total
-    return absent
+def _measure(low: Grid, high: Grid, which: I64, offsets: Grid, valid: Bytes, sizes: I64, absent: I64) -> None:
+    """Fill offsets, the bitmaps of what is there, the bytes of each place and how many rows have nothing."""
+    count = low.shape[1]
+    for place in range(len(which)):
+        source = which[place]
+        total = 0
+        missing = 0
+        for row in range(count):
+            offsets[place, row] = total
+            size = high[source, row] - low[source, row]
+            if size > 0:
+                total += size
+                valid[place, row >> 3] |= np.uint8(1 << (row & 7))
+            else:
+                missing += 1
+        offsets[place, count] = total
+        sizes[place] = total
+        absent[place] = missing
 
 
 @kernel
 def _copy(
-    data: U8,
-    structure: U8,
-    low: Positions,
-    index: I64,
-    linked: bool,
-    offsets: I64,
-    out: U8,
-    flags: U8,
-) -> int:
-    """Copy the bytes; flag the values that hold an escape character, where ``flags`` has room; their number."""
-    looking = len(flags) > 0
-    marked = 0
-    for row in range(len(offsets) - 1):
-        to = offsets[row]
-        size = offsets[row + 1] - to
-        if size:
-            place = index[row] if linked else row
-            start = low[place]
-            for step in range(size):
-                out[to + step] = data[start + step]
-            if looking:
-                for step in range(size):
-                    if structure[start + step] == 0x5C:
-                        flags[row] = 1
-                        marked += 1
-                        break
-    return marked
+    data: U8, structure: U8, low: Grid, high: Grid, which: I64, offsets: Grid, begins: I64, out: U8,
+    escaped: Bools, flags: Flags, marked: Bools,
+) -> None:  # fmt: skip
+    """Copy the bytes; flag the values that hold an escape character, of segments that have any."""
+    count = low.shape[1]
+    last = len(data) - 16
+    for block in range(0, count, _BLOCK):
+        for place in range(len(which)):
+            source = which[place]
+            for row in range(block, min(block + _BLOCK, count)):
+                start = low[source, row]
+                size = high[source, row] - start
+                to = begins[place] + offsets[place, row]
+                step = 0
+                while step < size:
+                    if start + step <= last:
+                        copy_16(out, to + step, data, start + step)  # type: ignore[call-arg]
+                        step += 16
+                    else:
+                        out[to + step] = data[start + step]
+                        step += 1
+                if escaped[row]:
+                    for step in range(size):
+                        if structure[start + step] == 0x5C:
+                            flags[place, row] = True
+                            marked[place] = True
+                            break
 
 
 def _resolved(split: Split, message: I64, found: pa.Array, rows: I64) -> pa.Array:

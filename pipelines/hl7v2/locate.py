@@ -109,6 +109,11 @@ class Rows:
         return self.split.message[self.segments]
 
     @cached_property
+    def repeated(self) -> Bools:
+        """For each row whether it has any repetition separator."""
+        return self.split.repeated[self.segments]
+
+    @cached_property
     def _first(self) -> I64:
         return self.split.first_separator[self.segments]
 
@@ -161,66 +166,95 @@ class Rows:
             subcomponent: from 1; 0 for the whole component.
         """
         part = (component, subcomponent)
+        if number > self._most + self.shift:
+            return self._nowhere
         if number not in self._parts:
-            wanted = self.wanted.get(number, ())
-            asked = wanted if part in wanted else tuple(sorted({*wanted, part}))
-            self._parts[number] = self._located(number, asked)
-        elif part not in self._parts[number]:
-            self._parts[number] |= self._located(number, (part,))
-        return self._parts[number][part]
+            self._parts[number] = self._located(number)
+        found = self._parts[number]
+        if part not in found:
+            found |= parts(self.split.structure, self.chosen(number), (part,))
+        return found[part]
 
-    def _located(self, number: int, asked: Sequence[Part]) -> dict[Part, Spans]:
-        place = number - self.shift
-        if number in self.preferred or place < 1 or place > self._most:
-            return parts(self.split.structure, self.chosen(number), asked)
-        split = self.split
-        found = _Located.of(asked, len(self.segments), split.width)
-        _field_parts(
-            split.structure, split.separators, self._first, self._last, self._ends, place,
+    @cached_property
+    def _nowhere(self) -> Spans:
+        return Spans.nothing(len(self.segments))
+
+    @cached_property
+    def grid(self) -> Located:
+        """All parts that will be asked for, of fields of which no repetition is preferred: found in one pass."""
+        asked = [(n, part) for n, some in self._plain_fields() for part in some]
+        found = Located.of([part for _, part in asked], len(self.segments), self.split.width)
+        found.index.update({key: place for place, key in enumerate(asked)})
+        numbers = [number - self.shift for number, _ in self._plain_fields()]
+        bounds = np.cumsum([0, *(len(some) for _, some in self._plain_fields())])
+        _locate(
+            self.split.structure, self.split.separators, self._first, self._last, self._ends,
+            self.repeated, np.array(numbers, np.int64), bounds,
             found.component, found.subcomponent, found.low, found.high, found.filled,
         )  # fmt: skip
-        return found.spans(asked)
+        return found
+
+    def _plain_fields(self) -> list[tuple[int, tuple[Part, ...]]]:
+        return [
+            (number, self.wanted[number])
+            for number in sorted(self.wanted)
+            if number > self.shift and number not in self.preferred
+        ]
+
+    def _located(self, number: int) -> dict[Part, Spans]:
+        """The parts of a field that will be asked for."""
+        asked = self.wanted.get(number, ())
+        if number in self.preferred:
+            return parts(self.split.structure, self.chosen(number), asked)
+        return {part: self.grid.spans(self.grid.index[number, part]) for part in asked if number > self.shift}
 
 
 def parts(structure: U8, spans: Spans, asked: Sequence[Part]) -> dict[Part, Spans]:
     """Parts of the first repetition of each span, by component and subcomponent (sorted)."""
     if spans.empty:
         return dict.fromkeys(asked, spans)
-    found = _Located.of(asked, len(spans), spans.low.dtype)
+    found = Located.of(asked, len(spans), spans.low.dtype)
     _parts(
         structure, spans.low, spans.high,
         found.component, found.subcomponent, found.low, found.high, found.filled,
     )  # fmt: skip
-    return found.spans(asked)
+    return {part: found.spans(place) for place, part in enumerate(asked)}
 
 
 @dataclass(frozen=True)
-class _Located:
-    """Room for the places of some parts of some rows."""
+class Located:
+    """The places of some parts of some rows.
+
+    Attributes:
+        component: of each part; 0 for the whole repetition.
+        subcomponent: of each part; 0 for the whole component.
+        low: where it begins, by part and row.
+        high: where it ends.
+        filled: for each part whether any row has it.
+        index: (field, part) → its place, where several fields are located together.
+    """
 
     component: I64
     subcomponent: I64
     low: Grid
     high: Grid
     filled: Bools
+    index: dict[tuple[int, Part], int]
 
     @classmethod
-    def of(cls, asked: Sequence[Part], count: int, width: np.dtype[np.signedinteger]) -> _Located:
-        """Room for parts, sorted, of ``count`` rows."""
+    def of(cls, asked: Sequence[Part], count: int, width: np.dtype[np.signedinteger]) -> Located:
+        """Room for parts of ``count`` rows."""
         component = np.array([part[0] for part in asked], np.int64)
         subcomponent = np.array([part[1] for part in asked], np.int64)
         low, high = np.zeros((len(asked), count), width), np.zeros((len(asked), count), width)
-        return cls(component, subcomponent, low, high, np.zeros(len(asked), np.bool_))
+        return cls(component, subcomponent, low, high, np.zeros(len(asked), np.bool_), {})
 
-    def spans(self, asked: Sequence[Part]) -> dict[Part, Spans]:
-        """What was found, by part."""
+    def spans(self, place: int) -> Spans:
+        """What was found of a part."""
         count = self.low.shape[1]
-        return {
-            part: Spans(self.low[place], self.high[place], count)
-            if self.filled[place]
-            else Spans.nothing(count)
-            for place, part in enumerate(asked)
-        }
+        if not self.filled[place]:
+            return Spans.nothing(count)
+        return Spans(self.low[place], self.high[place], count)
 
 
 @dataclass(frozen=True)
@@ -238,14 +272,20 @@ class Repetitions:
     number: I64
 
 
-def repetitions(structure: U8, spans: Spans) -> Repetitions:
-    """All repetitions of fields."""
+def repetitions(structure: U8, spans: Spans, repeated: Bools) -> Repetitions:
+    """All repetitions of fields.
+
+    Args:
+        structure: text with the usual delimiters.
+        spans: the fields.
+        repeated: whether the segment of each has any repetition separator.
+    """
     if spans.empty:
         return Repetitions(Spans.nothing(0), _NOTHING, _NOTHING)
-    count = _count_repetitions(structure, spans.low, spans.high)
+    count = _count_repetitions(structure, spans.low, spans.high, repeated)
     low, high = np.empty(count, spans.low.dtype), np.empty(count, spans.low.dtype)
     owner, number = np.empty(count, np.int64), np.empty(count, np.int64)
-    _fill_repetitions(structure, spans.low, spans.high, low, high, owner, number)
+    _fill_repetitions(structure, spans.low, spans.high, repeated, low, high, owner, number)
     return Repetitions(Spans(low, high, count, empty=count == 0), owner, number)
 
 
@@ -281,35 +321,74 @@ def _parts(
     """Find the asked parts of the first repetition of each span."""
     for row in range(len(low)):
         if high[row] > low[row]:
-            _walk(structure, low[row], high[row], row, component, subcomponent, out_low, out_high, filled)
+            _walk(
+                structure, low[row], high[row], row,
+                0, len(component), component, subcomponent, out_low, out_high, filled,
+            )  # fmt: skip
 
 
 @kernel
-def _field_parts(
-    structure: U8, separators: Positions, first: I64, last: I64, ends: I64, place: int,
-    component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
+def _locate(
+    structure: U8, separators: Positions, first: I64, last: I64, ends: I64, repeated: Bools,
+    places: I64, bounds: I64, component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
 ) -> None:  # fmt: skip
-    """Find the asked parts of the first repetition of a field of each segment."""
+    """Find the asked parts of the first repetition of some fields, in ascending order, of each segment."""
     for row in range(len(first)):
-        index = first[row] + place - 1
-        if index < last[row]:
+        begin = first[row] - 1
+        stop = last[row]
+        for number in range(len(places)):
+            index = begin + places[number]
+            if index >= stop:
+                break
             start = separators[index] + 1
-            end = separators[index + 1] if index + 1 < last[row] else ends[row]
-            if end > start:
-                _walk(structure, start, end, row, component, subcomponent, out_low, out_high, filled)
+            end = separators[index + 1] if index + 1 < stop else ends[row]
+            if end <= start:
+                continue
+            part = bounds[number]
+            if not repeated[row] and component[part] == 0 and bounds[number + 1] == part + 1:
+                # the whole of a field without repetitions: nothing to look for
+                out_low[part, row] = start
+                out_high[part, row] = end
+                filled[part] = True
+            else:
+                _walk(
+                    structure, start, end, row,
+                    bounds[number], bounds[number + 1], component, subcomponent, out_low, out_high, filled,
+                )  # fmt: skip
 
 
 @kernel
-def _walk(
-    structure: U8, start: int, end: int, row: int,
+def _walk(  # noqa: C901, PLR0912 - one pass over the bytes
+    structure: U8, start: int, end: int, row: int, place: int, asked: int,
     component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
 ) -> None:  # fmt: skip
-    """Find the asked parts, sorted, of the first repetition between two positions, in one walk over its bytes."""
-    asked = len(component)
-    whole = 0
-    while whole < asked and component[whole] == 0:
-        whole += 1
-    place = whole
+    """Find parts in the first repetition between two positions, in one walk over its bytes.
+
+    Args:
+        structure: text with the usual delimiters.
+        start: where the field begins.
+        end: where it ends; beyond ``start``.
+        row: where to write what is found.
+        place: first of the asked parts, which are sorted.
+        asked: behind the last of them.
+        component: component of each part; 0 for the whole repetition.
+        subcomponent: subcomponent of each part; 0 for the whole component.
+        out_low: takes where each part begins.
+        out_high: takes where it ends.
+        filled: takes whether a part was found at all.
+    """
+    if end - start == 1 and structure[start] not in (0x5E, 0x7E, 0x26):
+        while place < asked and component[place] <= 1:
+            if subcomponent[place] <= 1:
+                out_low[place, row] = start
+                out_high[place, row] = end
+                filled[place] = True
+            place += 1
+        return
+    whole = place
+    while place < asked and component[place] == 0:
+        place += 1
+    entire = place
     number = 1
     sub = 1
     begins = start
@@ -339,11 +418,11 @@ def _walk(
                 sub = 1
                 begins = at + 1
                 sub_begins = at + 1
-                if character == 0x7E or (place >= asked and whole == 0):
+                if character == 0x7E or (place >= asked and whole == entire):
                     break
         at += 1
     if at > start:
-        for one in range(whole):
+        for one in range(whole, entire):
             out_low[one, row] = start
             out_high[one, row] = at
             filled[one] = True
@@ -384,14 +463,15 @@ def _prefer(
 
 
 @kernel
-def _count_repetitions(structure: U8, low: Positions, high: Positions) -> int:
+def _count_repetitions(structure: U8, low: Positions, high: Positions, repeated: Bools) -> int:
     count = 0
     for row in range(len(low)):
         begins = low[row]
-        for at in range(low[row], high[row]):
-            if structure[at] == 0x7E:
-                count += at > begins
-                begins = at + 1
+        if repeated[row]:
+            for at in range(low[row], high[row]):
+                if structure[at] == 0x7E:
+                    count += at > begins
+                    begins = at + 1
         count += high[row] > begins
     return count
 
@@ -401,6 +481,7 @@ def _fill_repetitions(
     structure: U8,
     low: Positions,
     high: Positions,
+    repeated: Bools,
     out_low: Positions,
     out_high: Positions,
     owner: I64,
@@ -412,7 +493,7 @@ def _fill_repetitions(
         number = 0
         if high[row] <= begins:
             continue
-        for at in range(low[row], high[row] + 1):
+        for at in range(low[row] if repeated[row] else high[row], high[row] + 1):
             if at == high[row] or structure[at] == 0x7E:
                 if at > begins:
                     out_low[place] = begins

@@ -52,7 +52,9 @@ class Messages:
         return len(self.received)
 
 
-def read_messages(split: Split, sources: Sequence[Source], received: I64, wanted: Wanted) -> Messages:
+def read_messages(
+    split: Split, sources: Sequence[Source], received: I64, wanted: Wanted, wanted_texts: Wanted
+) -> Messages:
     """Read MSH and EVN.
 
     Args:
@@ -60,6 +62,7 @@ def read_messages(split: Split, sources: Sequence[Source], received: I64, wanted
         sources: the source of each message.
         received: when each was received, microseconds since 1970 UTC.
         wanted: parts of fields that will be asked for.
+        wanted_texts: those of them that will be asked for as texts of every segment.
     """
     count = len(sources)
     distinct = {id(source): source for source in sources}
@@ -67,7 +70,7 @@ def read_messages(split: Split, sources: Sequence[Source], received: I64, wanted
     number = {key: names.index(source.time_zone) for key, source in distinct.items()}
     zone = np.fromiter((number[id(source)] for source in sources), np.int64, count)
     clock = Clock(np.full(count, NO_OFFSET, np.int64), zone, names)
-    columns = Columns(split, relate(split), clock, wanted)
+    columns = Columns(split, relate(split), clock, wanted, wanted_texts)
     findings = Findings()
     msh = columns.rows("MSH")
     # a second MSH line inside a message is a segment like any other
@@ -77,7 +80,7 @@ def read_messages(split: Split, sources: Sequence[Source], received: I64, wanted
     time = _within_years(read_times(split.data, sent, msh.message, clock).take(first), split, findings)
 
     def text(field: int, component: int = 0) -> pa.Array:
-        return texts(split, msh.place(field, component), msh.message, first)
+        return texts(split, msh.place(field, component), msh.segments, first)
 
     facility = pc.coalesce(text(4, 1), text(4, 2))
     fallbacks = pa.array([source.institution or source.name for source in sources], pa.string())
@@ -123,7 +126,7 @@ def _events(columns: Columns) -> pa.Array:
     link = columns.link("MSH", "EVN")[
         np.searchsorted(columns.rows("MSH").segments, columns.split.first_of_message)
     ]
-    return texts(columns.split, evn.place(1, 1), evn.message, link)
+    return texts(columns.split, evn.place(1, 1), evn.segments, link)
 
 
 def _families(codes: pa.Array, triggers: pa.Array, events: pa.Array) -> I64:

@@ -11,7 +11,7 @@ from pipelines.hl7v2.documents import Documents
 from pipelines.hl7v2.envelopes import read_envelopes
 from pipelines.hl7v2.messages import read_messages
 from pipelines.hl7v2.split import split_batch
-from pipelines.hl7v2.tables import WANTED, read_tables
+from pipelines.hl7v2.tables import WANTED, WANTED_TEXTS, read_tables
 from schemas.hl7v2.mappings import IGNORED
 from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Modality, Parsed
 from schemas.source import Source, Sources
@@ -60,7 +60,7 @@ def parse(raw: pa.Table, sources: Sources) -> Parsed:
 
 
 def _read(decoded: Decoded, sources: list[Source], received: I64) -> Parsed:
-    messages = read_messages(split_batch(decoded), sources, received, WANTED)
+    messages = read_messages(split_batch(decoded), sources, received, WANTED, WANTED_TEXTS)
     documents = Documents()
     tables = read_tables(messages, documents)
     rows = pa.array(decoded.rows.astype(np.int32))

@@ -10,7 +10,7 @@ from pipelines.hl7v2.columns import I32, Entries
 from pipelines.hl7v2.decode import I64, U8, Bools
 from pipelines.hl7v2.documents import Documents, add_documents
 from pipelines.hl7v2.gather import texts
-from pipelines.hl7v2.locate import Grid, Spans
+from pipelines.hl7v2.locate import Grid, Spans, repetitions
 from pipelines.hl7v2.numbers import read_numbers
 from pipelines.hl7v2.table_rows import TableRows
 from pipelines.hl7v2.times import read_times
@@ -125,7 +125,7 @@ def _add_values(made: TableRows, kind: I64) -> None:
         return made.spans(5, number, sub).where(wanted) if wanted.any() else Spans.nothing(len(made))
 
     def text(spans: Spans) -> pa.Array:
-        return texts(split, spans, message)
+        return texts(split, spans, made.segments)
 
     structured = _of(kind, "structured")
     ranged = part(("structured",), 4).present()
@@ -152,14 +152,17 @@ def _add_values(made: TableRows, kind: I64) -> None:
 def _add_repetitions(made: TableRows, kind: I64) -> None:
     """How many repetitions a value has, and where there are several, all of them."""
     columns = made.messages.columns
-    entries = columns.entries((_VALUE,), "OBX")
-    counts = np.bincount(entries.owner, minlength=entries.count).astype(np.int32)
+    rows = made.rows
+    whole = rows.whole(_VALUE.field)
+    counts = whole.present().astype(np.int32)
+    repeated = np.flatnonzero(rows.repeated & whole.present())
+    found = repetitions(columns.split.structure, whole.take(repeated), rows.repeated[repeated])
+    counts[repeated] = np.bincount(found.owner, minlength=len(repeated))
     made.columns["value_repetitions"] = pa.array(made.pick(counts))
-    several = np.flatnonzero(counts[entries.owner] > 1)
-    few = Entries(
-        entries.spans.take(several), entries.owner[several], entries.message[several], entries.count
-    )
-    kinds = np.zeros(entries.count, np.int64)
+    owner = repeated[found.owner]
+    several = np.flatnonzero(counts[owner] > 1)
+    few = Entries(found.spans.take(several), owner[several], rows.segments[owner[several]], len(rows))
+    kinds = np.zeros(len(rows), np.int64)
     kinds[made.chosen if made.chosen is not None else slice(None)] = kind
     own = kinds[few.owner]
     parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0)))

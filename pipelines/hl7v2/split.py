@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pipelines.hl7v2.decode import I64, U8, Decoded
+from pipelines.hl7v2.decode import I64, U8, Bools, Decoded
 from pipelines.kernel import kernel
 
 Positions = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
@@ -37,7 +37,8 @@ class Split:
         first_of_message: index of each message's MSH segment.
         separators: positions of the field separators of the batch.
         first_separator: for each segment, the index of its first field separator; one more entry for the end.
-        escaped: whether any message has an escape character outside MSH-2.
+        escaped: for each segment whether it has an escape character, outside MSH-2.
+        repeated: for each segment whether it has a repetition separator (an MSH always has).
     """
 
     decoded: Decoded
@@ -49,7 +50,8 @@ class Split:
     first_of_message: I64
     separators: Positions
     first_separator: I64
-    escaped: bool
+    escaped: Bools
+    repeated: Bools
 
     @property
     def data(self) -> U8:
@@ -90,9 +92,10 @@ def split_batch(decoded: Decoded) -> Split:
     )
     first_separator = np.empty(segments + 1, np.int64)
     first_of_message = np.empty(len(decoded.starts), np.int64)
-    found, escapes = _fill(
+    escaped, repeated = np.empty(segments, np.bool_), np.empty(segments, np.bool_)
+    found = _fill(
         decoded.data, decoded.structure, decoded.starts, decoded.ends,
-        starts, ends, message, ordinal, names, separators, first_separator, first_of_message,
+        starts, ends, message, ordinal, names, separators, first_separator, first_of_message, escaped, repeated,
     )  # fmt: skip
     return Split(
         decoded,
@@ -104,7 +107,8 @@ def split_batch(decoded: Decoded) -> Split:
         first_of_message,
         separators,
         first_separator[: found + 1],
-        escapes > 0,
+        escaped[:found],
+        repeated[:found],
     )
 
 
@@ -116,23 +120,20 @@ def _count(structure: U8, starts: I64, ends: I64) -> tuple[int, int]:
     for message in range(len(starts)):
         for at in range(starts[message], ends[message]):
             character = structure[at]
-            if character == 0x7C:
-                fields += 1
-            elif character in (0x0D, 0x0A):
-                segments += 1
+            fields += character == 0x7C
+            segments += character in (0x0D, 0x0A)
     return segments, fields
 
 
 @kernel
-def _fill(
+def _fill(  # noqa: C901 - one pass over the bytes
     data: U8, structure: U8, message_starts: I64, message_ends: I64,
     starts: I64, ends: I64, messages: I64, ordinals: I64, names: I64,
-    separators: Positions, first_separator: I64, first_of_message: I64,
-) -> tuple[int, int]:  # fmt: skip
-    """Fill the arrays of a split; the numbers of segments and of escape characters outside MSH-2."""
+    separators: Positions, first_separator: I64, first_of_message: I64, escaped: Bools, repeated: Bools,
+) -> int:  # fmt: skip
+    """Fill the arrays of a split; the number of segments."""
     segment = 0
     field = 0
-    escapes = 0
     for message in range(len(message_starts)):
         end = message_ends[message]
         start = message_starts[message]
@@ -140,6 +141,8 @@ def _fill(
         ordinal = 0
         first = field
         named = -1  # where the name ends
+        many = False
+        odd = False
         for at in range(start, end + 1):
             character = structure[at] if at < end else np.uint8(0x0D)
             if character == 0x7C:
@@ -147,9 +150,11 @@ def _fill(
                     named = at
                 separators[field] = at
                 field += 1
+            elif character == 0x7E:
+                many = True
             elif character == 0x5C:
                 # MSH-2 stands between the first two separators of the message
-                escapes += ordinal > 0 or field - first != 1
+                odd = odd or ordinal > 0 or field - first != 1
             elif character in (0x0D, 0x0A):
                 while start < at and (data[start] == 0x20 or data[start] == 0x09):
                     start += 1
@@ -159,6 +164,8 @@ def _fill(
                     messages[segment] = message
                     ordinals[segment] = ordinal
                     first_separator[segment] = first
+                    repeated[segment] = many
+                    escaped[segment] = odd
                     code = 0
                     if (named if named >= 0 else at) - start == 3:
                         for place in range(3):
@@ -172,5 +179,7 @@ def _fill(
                     first = field
                 start = at + 1
                 named = -1
+                many = False
+                odd = False
     first_separator[segment] = field
-    return segment, escapes
+    return segment

@@ -56,7 +56,9 @@ def identifier_lists(columns: Columns, places: Sequence[Place], name: str, autho
     if not len(entries):
         return no_lists(IDENTIFIER, entries.count)
     parts = _parts(columns, entries, data_type_of(IDENTIFIER))
-    parts["authority"] = pc.coalesce(parts["authority"], authority.take(pa.array(entries.message)))
+    parts["authority"] = pc.coalesce(
+        parts["authority"], authority.take(pa.array(columns.split.message[entries.segments]))
+    )
     value = parts["value"]
     there = pc.and_(pc.is_valid(value), pc.fill_null(pc.not_equal(value, '""'), False))
     made = pa.StructArray.from_arrays(list(parts.values()), fields=list(IDENTIFIER))

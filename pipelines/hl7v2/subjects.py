@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.columns import Columns
+from pipelines.hl7v2.columns import Columns, taken
 from pipelines.hl7v2.decode import I64
 from pipelines.hl7v2.structures import identifier_lists
 from schemas.hl7v2.mapping import Place
@@ -54,10 +54,3 @@ class Subjects:
     def linked(self, link: I64) -> tuple[pa.Array, pa.Array]:
         """First identifier and its authority, by link."""
         return taken(self.patient_id, link), taken(self.authority, link)
-
-
-def taken(values: pa.Array, link: I64) -> pa.Array:
-    """Values by link; null where it leads nowhere."""
-    if not len(values) or values.null_count == len(values):
-        return pa.nulls(len(link), values.type)
-    return values.take(pa.array(link, mask=link < 0) if (link < 0).any() else pa.array(link))

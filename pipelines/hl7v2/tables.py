@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.hl7v2.columns import Columns, Wanted, wanted_parts
+from pipelines.hl7v2.columns import Columns, Wanted, taken, wanted_parts
 from pipelines.hl7v2.decode import I64, Bools
 from pipelines.hl7v2.documents import Documents
 from pipelines.hl7v2.gather import texts
 from pipelines.hl7v2.locate import Spans
 from pipelines.hl7v2.messages import Messages
 from pipelines.hl7v2.observations import add_observation_columns
-from pipelines.hl7v2.subjects import Subjects, taken
+from pipelines.hl7v2.subjects import Subjects
 from pipelines.hl7v2.table_rows import TableRows, leaf
 from schemas.hl7v2.mapping import Place, TableMapping
 from schemas.hl7v2.mappings import FAMILIES
@@ -69,6 +70,19 @@ def _asked() -> Iterator[Place]:
 
 WANTED: Wanted = MappingProxyType(dict(wanted_parts(_asked())))
 """Parts of fields that are read: those of a field are found in one pass over it."""
+
+
+WANTED_TEXTS: Wanted = MappingProxyType(
+    dict(
+        wanted_parts(
+            replace(places[0], first=False, next=False)
+            for mapping in MAPPINGS
+            for column in mapping.table.fields
+            if column.type == pa.string() and len(places := mapping.places.get(column.name, ())) == 1
+        )
+    )
+)
+"""Those of them that become texts as they are: all of a segment are copied in one pass."""
 
 
 def read_tables(messages: Messages, documents: Documents) -> dict[str, pa.Table]:
@@ -228,7 +242,7 @@ def _segments(segments: I64, messages: Messages, subjects: Subjects) -> pa.Table
     made = TableRows(TableMapping(SEGMENT, "", MappingProxyType({}), ()), messages, segments)
     message = split.message[segments]
     starts, ends = split.starts[segments], split.ends[segments]
-    text = texts(split, Spans(starts, ends, len(segments)), message, escaped=False)
+    text = texts(split, Spans(starts, ends, len(segments)), segments, escaped=False)
     first = split.first_separator[segments]
     there = first < split.first_separator[segments + 1]
     after = (
@@ -237,7 +251,7 @@ def _segments(segments: I64, messages: Messages, subjects: Subjects) -> pa.Table
         else ends
     )
     made.columns["text"] = text
-    made.columns["name"] = texts(split, Spans(starts, after, len(segments)), message, escaped=False)
+    made.columns["name"] = texts(split, Spans(starts, after, len(segments)), segments, escaped=False)
     link = columns.row_of("PID")[columns.relations.patient[segments]]
     made.columns["patient_id"], made.columns["patient_authority"] = subjects.linked(link)
     received = messages.received[message]

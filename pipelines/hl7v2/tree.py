@@ -63,7 +63,7 @@ def _field(split: Split, rows: Rows, number: int) -> FieldValue:
     whole = rows.whole(number)
     if whole.empty:
         return ()
-    found = repetitions(split.structure, whole)
+    found = repetitions(split.structure, whole, rows.repeated)
     values: list[Repetition] = [()] * (_count(split, whole, 0, 0x7E) + 1)
     for place in range(len(found.owner)):
         spans = found.spans.take(np.array([place]))
@@ -79,7 +79,7 @@ def _component(split: Split, rows: Rows, spans: Spans, component: int) -> Compon
     count = 1 if inner.empty else _count(split, inner, 0, 0x26) + 1
     asked = tuple((component, number) for number in range(1, count + 1))
     found = parts(split.structure, spans, asked)
-    return tuple(texts(split, found[part], rows.message)[0].as_py() or "" for part in asked)
+    return tuple(texts(split, found[part], rows.segments)[0].as_py() or "" for part in asked)
 
 
 def _count(split: Split, spans: Spans, row: int, delimiter: int) -> int:
