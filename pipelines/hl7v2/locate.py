@@ -188,8 +188,8 @@ class Rows:
         numbers = [number - self.shift for number, _ in self._plain_fields()]
         bounds = np.cumsum([0, *(len(some) for _, some in self._plain_fields())])
         _locate(
-            self.split.structure, self.split.separators, self._first, self._last, self._ends,
-            self.repeated, np.array(numbers, np.int64), bounds,
+            self.split.structure, self.split.separators, self.split.parted, self._first, self._last, self._ends,
+            np.array(numbers, np.int64), bounds,
             found.component, found.subcomponent, found.low, found.high, found.filled,
         )  # fmt: skip
         return found
@@ -329,7 +329,7 @@ def _parts(
 
 @kernel
 def _locate(
-    structure: U8, separators: Positions, first: I64, last: I64, ends: I64, repeated: Bools,
+    structure: U8, separators: Positions, parted: Bools, first: I64, last: I64, ends: I64,
     places: I64, bounds: I64, component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
 ) -> None:  # fmt: skip
     """Find the asked parts of the first repetition of some fields, in ascending order, of each segment."""
@@ -344,12 +344,15 @@ def _locate(
             end = separators[index + 1] if index + 1 < stop else ends[row]
             if end <= start:
                 continue
-            part = bounds[number]
-            if not repeated[row] and component[part] == 0 and bounds[number + 1] == part + 1:
-                # the whole of a field without repetitions: nothing to look for
-                out_low[part, row] = start
-                out_high[part, row] = end
-                filled[part] = True
+            if not parted[index]:
+                # a field of one part: nothing to look for
+                for part in range(bounds[number], bounds[number + 1]):
+                    if component[part] > 1:
+                        break
+                    if subcomponent[part] <= 1:
+                        out_low[part, row] = start
+                        out_high[part, row] = end
+                        filled[part] = True
             else:
                 _walk(
                     structure, start, end, row,
@@ -358,7 +361,7 @@ def _locate(
 
 
 @kernel
-def _walk(  # noqa: C901, PLR0912 - one pass over the bytes
+def _walk(
     structure: U8, start: int, end: int, row: int, place: int, asked: int,
     component: I64, subcomponent: I64, out_low: Grid, out_high: Grid, filled: Bools,
 ) -> None:  # fmt: skip
@@ -377,14 +380,6 @@ def _walk(  # noqa: C901, PLR0912 - one pass over the bytes
         out_high: takes where it ends.
         filled: takes whether a part was found at all.
     """
-    if end - start == 1 and structure[start] not in (0x5E, 0x7E, 0x26):
-        while place < asked and component[place] <= 1:
-            if subcomponent[place] <= 1:
-                out_low[place, row] = start
-                out_high[place, row] = end
-                filled[place] = True
-            place += 1
-        return
     whole = place
     while place < asked and component[place] == 0:
         place += 1

@@ -36,6 +36,8 @@ class Split:
         names: ``name_code`` of its name in upper case; 0 where that is not of three characters.
         first_of_message: index of each message's MSH segment.
         separators: positions of the field separators of the batch.
+        parted: for each of them whether the field behind it has a delimiter of repetitions, components or
+            subcomponents.
         first_separator: for each segment, the index of its first field separator; one more entry for the end.
         escaped: for each segment whether it has an escape character, outside MSH-2.
         repeated: for each segment whether it has a repetition separator (an MSH always has).
@@ -49,6 +51,7 @@ class Split:
     names: I64
     first_of_message: I64
     separators: Positions
+    parted: Bools
     first_separator: I64
     escaped: Bools
     repeated: Bools
@@ -90,12 +93,13 @@ def split_batch(decoded: Decoded) -> Split:
     separators: Positions = (
         np.empty(fields, np.int32) if len(decoded.data) < 2**31 else np.empty(fields, np.int64)
     )
+    parted = np.empty(fields, np.bool_)
     first_separator = np.empty(segments + 1, np.int64)
     first_of_message = np.empty(len(decoded.starts), np.int64)
     escaped, repeated = np.empty(segments, np.bool_), np.empty(segments, np.bool_)
     found = _fill(
         decoded.data, decoded.structure, decoded.starts, decoded.ends,
-        starts, ends, message, ordinal, names, separators, first_separator, first_of_message, escaped, repeated,
+        starts, ends, message, ordinal, names, separators, parted, first_separator, first_of_message, escaped, repeated,
     )  # fmt: skip
     return Split(
         decoded,
@@ -106,6 +110,7 @@ def split_batch(decoded: Decoded) -> Split:
         names[:found],
         first_of_message,
         separators,
+        parted,
         first_separator[: found + 1],
         escaped[:found],
         repeated[:found],
@@ -126,10 +131,10 @@ def _count(structure: U8, starts: I64, ends: I64) -> tuple[int, int]:
 
 
 @kernel
-def _fill(  # noqa: C901 - one pass over the bytes
+def _fill(  # noqa: C901, PLR0912 - one pass over the bytes
     data: U8, structure: U8, message_starts: I64, message_ends: I64,
     starts: I64, ends: I64, messages: I64, ordinals: I64, names: I64,
-    separators: Positions, first_separator: I64, first_of_message: I64, escaped: Bools, repeated: Bools,
+    separators: Positions, parted: Bools, first_separator: I64, first_of_message: I64, escaped: Bools, repeated: Bools,
 ) -> int:  # fmt: skip
     """Fill the arrays of a split; the number of segments."""
     segment = 0
@@ -149,9 +154,12 @@ def _fill(  # noqa: C901 - one pass over the bytes
                 if named < 0:
                     named = at
                 separators[field] = at
+                parted[field] = False
                 field += 1
-            elif character == 0x7E:
-                many = True
+            elif character in (0x5E, 0x7E, 0x26):
+                many = many or character == 0x7E
+                if field > first:
+                    parted[field - 1] = True
             elif character == 0x5C:
                 # MSH-2 stands between the first two separators of the message
                 odd = odd or ordinal > 0 or field - first != 1
