@@ -42,6 +42,9 @@ def wanted_parts(places: Iterable[Place]) -> Wanted:
 
 _NOTHING = np.zeros(0, np.int64)
 
+_ABOVE = frozenset({"PID", "PV1", "ORC", *BEFORE, *ONCE_IN_MESSAGE})
+"""Segments that rows belong to; of all others it is the segments that belong to the row."""
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -380,10 +383,10 @@ class Columns:
             return whole.take(_NOTHING), _NOTHING, _NOTHING
         found: Repetitions = repetitions(self.split.structure, whole, rows.repeated)
         segments = rows.segments[found.owner]
-        if place.first or place.next:
-            return self._of_linked(place, name, found)
-        if place.segment == name:
+        if place.segment == name and not place.first and not place.next:
             return found.spans, found.owner, segments
+        if place.first or place.next or place.segment in _ABOVE:
+            return self._of_linked(place, name, found)
         owner = self.owners(place.segment, name)[found.owner]
         keep = owner >= 0
         if keep.all():

@@ -39,10 +39,18 @@ class Relations:
 def relate(split: Split) -> Relations:
     """Find what belongs to what."""
     patient, visit, group, specimen, parent = (np.full(len(split), NONE, np.int64) for _ in range(5))
-    names = np.array([name_code(name) for name in ("PID", "PV1", "ORC", "SPM", "NTE")], np.int64)
+    names = np.array([name_code(name) for name in ("PID", "PV1", "ORC", "SPM", "NTE", "OBR")], np.int64)
     details = np.array([name_code(name) for name in DETAILS], np.int64)
     groups = _relate(split.names, split.message, names, details, patient, visit, group, specimen, parent)
     return Relations(patient, visit, group, groups, specimen, parent)
+
+
+@kernel
+def _ends_there(codes: I64, messages: I64, at: int, details: I64) -> bool:
+    """Whether no detail follows a segment at once: an ORC that one follows speaks of that one."""
+    if at + 1 == len(codes) or messages[at + 1] != messages[at]:
+        return True
+    return not (details == codes[at + 1]).any()
 
 
 @kernel
@@ -51,13 +59,14 @@ def _relate(  # noqa: C901, PLR0912, PLR0915 - one walk over the segments
     patient: I64, visit: I64, group: I64, specimen: I64, parent: I64,
 ) -> int:  # fmt: skip
     """Fill the relations; the number of order groups."""
-    pid, pv1, orc, spm, nte = names[0], names[1], names[2], names[3], names[4]
+    pid, pv1, orc, spm, nte, obr = names[0], names[1], names[2], names[3], names[4], names[5]
     groups = 0
     message = -1
     here = -1  # the patient
     stay = -1  # the visit
     order = -1  # the order group
     seen = 0  # details of the group, as bits
+    opened = -1  # the last OBR that opened its group, having no ORC before it
     sample = -1  # the specimen, where they come first
     ordered = False  # whether the patient has had an order group
     last = -1  # the last segment that is no note
@@ -66,7 +75,7 @@ def _relate(  # noqa: C901, PLR0912, PLR0915 - one walk over the segments
         code = codes[at]
         if messages[at] != message:
             message = messages[at]
-            here = stay = order = sample = last = -1
+            here = stay = order = opened = sample = last = -1
             ordered = False
             seen = 0
             reach = at
@@ -86,10 +95,11 @@ def _relate(  # noqa: C901, PLR0912, PLR0915 - one walk over the segments
                     visit[before] = at
             stay = at
         elif code == orc:
-            order = groups
-            groups += 1
-            seen = 0
-            ordered = True
+            if not (at > 0 and opened == at - 1 and _ends_there(codes, messages, at, details)):
+                order = groups
+                groups += 1
+                seen = 0
+                ordered = True
         elif code == spm:
             if sample >= 0 or not ordered:
                 sample = at
@@ -104,6 +114,8 @@ def _relate(  # noqa: C901, PLR0912, PLR0915 - one walk over the segments
                         groups += 1
                         seen = 0
                         ordered = True
+                        if code == obr:
+                            opened = at
                     seen |= bit
                     break
         patient[at] = here

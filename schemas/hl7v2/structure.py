@@ -6,7 +6,8 @@ standard has them.
 A message is read from its first segment to its last. A PID opens a patient, a PV1 a visit of that patient; what stands
 before the first PID belongs to the first patient, what stands before a patient's first PV1 to that visit. An order
 group begins with an ORC, or with a detail segment whose name the present group has already; it holds all that follows
-until the next one or the next patient. Where a patient's SPM comes before any order group (OUL^R22, OML^O33), orders
+until the next one or the next patient. An ORC right behind an OBR that has none (OUL, §7.3.7) joins that OBR's group,
+unless a detail follows the ORC at once. Where a patient's SPM comes before any order group (OUL^R22, OML^O33), orders
 belong to the SPM before them and each SPM ends the group before it; elsewhere an SPM belongs to its order group.
 """
 
