@@ -49,6 +49,7 @@ from pipelines.dispositions import (
     scatter,
 )
 from pipelines.parts import Part, coded, from_bytes, to_bytes
+from schemas.errors import LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import Table
@@ -334,6 +335,7 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
     )
     chosen = with_objects(batch, raw.take(pa.array(read)))
     parsed = modality.parse(chosen, batch.sources)
+    store_objects(batch, parsed.objects)
     tables = [
         (table, attach_origin(table, rows, chosen, parsed, batch.claim, READING))
         for table in modality.tables
@@ -401,6 +403,20 @@ def with_objects(batch: Batch, raw: pa.Table) -> pa.Table:
     for row in outside:
         payload[row] = store.get(raw.column("object_path")[int(row)].as_py())
     return raw.set_column(raw.column_names.index("payload"), "payload", pa.array(payload, pa.binary()))
+
+
+def store_objects(batch: Batch, objects: Mapping[str, bytes]) -> None:
+    """Put what left its rows into the lake, before any row that refers to it is committed.
+
+    A path is the hash of the bytes, so that storing them again, in another batch or after a crash, changes nothing.
+
+    Raises:
+        LakeError: ``OBJECT-DAMAGED``: other bytes lie at a path.
+    """
+    store = open_store(batch.lake.location)
+    for path, data in objects.items():
+        if not store.put_if_absent(path, data):
+            raise LakeError("OBJECT-DAMAGED", "an object is there already with other bytes", path=path)
 
 
 def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 FACILITY = "DEMO-CLINIC"
 
 
@@ -44,6 +46,15 @@ def siu(number: int) -> bytes:
     return (
         f"MSH|^~\\&|SCH|{FACILITY}|LAKE|CITY|20260303100000||SIU^S12|S{number:06d}|P|2.5.1\r"
         f"SCH|{number}|||||ROUTINE\rPID|1||P{number:06d}^^^{FACILITY}^MR\rAIS|1||CONSULT\r"
+    ).encode()
+
+
+def mdm(number: int, content: bytes) -> bytes:
+    """A document of synthetic patient ``number``, embedded."""
+    return (
+        f"MSH|^~\\&|EMR|{FACILITY}|LAKE|CITY|20260304100000||MDM^T02|M{number:06d}|P|2.5.1\r"
+        f"EVN|T02|20260304100000\rPID|1||P{number:06d}^^^{FACILITY}^MR\rTXA|1|DS|PDF|||||||||D{number:06d}\r"
+        f"OBX|1|ED|18842-5^Discharge summary^LN||^application^pdf^Base64^{b64encode(content).decode()}||||||F\r"
     ).encode()
 
 

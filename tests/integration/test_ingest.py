@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -20,7 +21,7 @@ from schemas.source import Source
 from schemas.tables import OBSERVATION, RAW_HL7V2, TABLES
 from schemas.tables.ops import LEDGER
 from tests.conftest import KafkaServer
-from tests.integration.messages import adt, mixed, oru
+from tests.integration.messages import adt, mdm, mixed, oru
 from tests.integration.setting import RECEIVED, Setting, make_setting, send
 
 STAGES = ("land", "normalise")
@@ -139,6 +140,27 @@ def test_a_message_too_large_for_kafka_is_read_from_its_object(setting: Setting,
     assert len(setting.rows(OBSERVATION)) == 3
     codes = setting.lake.dataset(LEDGER).to_table(columns=["codes"]).column(0).to_pylist()
     assert ["OBJECT-MISSING"] in codes
+
+
+def test_large_documents_lie_in_the_lake_before_their_rows(setting: Setting, kafka: KafkaServer) -> None:
+    """Twice the same document, and one that is small: a row each, an object for the large one."""
+    large, small = b"%PDF-1.7 " + bytes(range(256)) * 100, b"small"
+    messages = [mdm(1, large), mdm(2, large), mdm(3, small)]
+    setting.send(messages)
+    ingest_once([setting.context], STAGES)
+    columns = ["value_object_path", "value_size", "value_sha256", "value_text"]
+    rows = setting.lake.dataset(OBSERVATION).to_table(columns=columns).to_pylist()
+    store = open_store(setting.lake.location)
+    paths = [str(row["value_object_path"]) for row in rows if row["value_object_path"]]
+    assert [store.get(path) for path in paths] == [large, large]
+    assert len({*paths}) == len(list(store.list("objects/documents/"))) == 1
+    assert sorted(row["value_size"] for row in rows) == [5, len(large), len(large)]
+    assert {row["value_sha256"] for row in rows} == {sha256(large).hexdigest(), sha256(small).hexdigest()}
+    assert [row["value_text"] is None for row in rows].count(True) == 2
+    setting.send([mdm(4, large)])
+    ingest_once([setting.context], STAGES)
+    assert len(setting.rows(OBSERVATION)) == 4
+    assert_clean(setting, kafka)
 
 
 def test_records_by_other_hands_are_kept(setting: Setting, kafka: KafkaServer) -> None:
