@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Protocol
+from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -24,6 +25,8 @@ from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore, open_store
 from lake_layout.stage import commit_table
 from pipelines.parts import coded
+from pipelines.rfc3339 import read_instants
+from pipelines.steps import step, steps_of
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import INSTANT
@@ -32,6 +35,11 @@ UNKNOWN_SOURCE = "unknown"
 FILE_BYTES = 64 * 1024 * 1024
 """The most bytes of messages whose rows share a file, those that lie in objects included: bounds memory here and
 where the file is parsed. A single message may be larger."""
+
+_TEXT_HEADERS: Final = MappingProxyType(
+    {"source": "source", "content_type": "content-type", "batch": "batch", "object_path": "object-path"}
+)
+"""Column → header that it holds."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -118,10 +126,11 @@ class WriteRaw(beam.DoFn):  # type: ignore[misc]
     @coded
     def process(self, offsets: OffsetRange) -> Iterator[NewFile]:
         store = open_store(self.lake.location)
-        for records in self.read(offsets):
+        for records in steps_of("consume", self.read(offsets)):
             for some in within_bytes(records, FILE_BYTES):
-                rows = raw_rows(offsets, some, self.modality, self.sources, store)
-                yield from write_by_month(self.lake, self.modality, rows)
+                with step("hash"):
+                    rows = raw_rows(offsets, some, self.modality, self.sources, store)
+                yield from steps_of("write", write_by_month(self.lake, self.modality, rows))
 
 
 class CommitRaw(beam.DoFn):  # type: ignore[misc]
@@ -133,8 +142,9 @@ class CommitRaw(beam.DoFn):  # type: ignore[misc]
     @coded
     def process(self, files: tuple[str, Iterable[NewFile]]) -> Iterator[int]:
         ordered = sorted(files[1], key=lambda file: file.path)
-        self.guard()
-        commit_table(self.lake, self.claim, self.modality.raw, ordered)
+        with step("commit"):
+            self.guard()
+            commit_table(self.lake, self.claim, self.modality.raw, ordered)
         yield sum(file.rows for file in ordered)
 
 
@@ -150,7 +160,7 @@ class RecordSlice:
 
 def within_bytes(records: Records, limit: int) -> Iterator[Records]:
     """Cut records so that no piece has more than ``limit`` bytes of messages, objects included."""
-    sizes = np.array([_size(v, h) for v, h in zip(records.values, records.headers, strict=True)], np.int64)
+    sizes = np.fromiter(map(_size, records.values, records.headers), np.int64, len(records.offsets))
     if int(sizes.sum()) <= limit:
         yield records
         return
@@ -173,7 +183,9 @@ def _slice(records: Records, start: int, end: int) -> RecordSlice:
 
 
 def _size(value: bytes | None, headers: Mapping[str, bytes]) -> int:
-    claimed = headers.get("object-size", b"")
+    claimed = headers.get("object-size")
+    if claimed is None:
+        return len(value or b"")
     # as the sender of the record says; what it says wrongly costs memory, not correctness
     return int(claimed) if claimed.isdigit() and len(claimed) < 12 else len(value or b"")
 
@@ -187,44 +199,41 @@ def raw_rows(
     the same: its source is ``unknown`` and its time of receipt is Kafka's.
     """
     n = len(records.offsets)
-    columns: dict[str, list[object]] = {
-        name: [] for name in ("source", "content_type", "batch", "object_path")
+    texts = {
+        column: _texts([header.get(name) for header in records.headers])
+        for column, name in _TEXT_HEADERS.items()
     }
-    received: list[datetime] = []
-    payloads: list[bytes | None] = []
-    contents: list[bytes] = []
-    problems: list[str | None] = []
-    for timestamp, value, headers in zip(records.timestamps, records.values, records.headers, strict=True):
-        columns["source"].append(_text(headers.get("source")) or UNKNOWN_SOURCE)
-        columns["content_type"].append(_text(headers.get("content-type")))
-        columns["batch"].append(_text(headers.get("batch")))
-        path = _text(headers.get("object-path"))
-        columns["object_path"].append(path)
-        received.append(_instant(headers.get("received-at"), timestamp))
-        if path is None:
-            payloads.append(value or b"")
-            contents.append(value or b"")
-            problems.append(None if value else "RECORD-EMPTY")
-        else:
-            content, problem = fetch_object(store, path, headers)
-            payloads.append(None)
-            contents.append(content)
-            problems.append(problem)
-    envelopes = modality.envelopes(contents, [sources.get(str(name)) for name in columns["source"]])
-    problem = pc.coalesce(pa.array(problems, pa.string()), envelopes.column("problem"))
+    source = pc.fill_null(texts["source"], UNKNOWN_SOURCE)
+    contents = [value or b"" for value in records.values]
+    payload = pa.array(contents, pa.binary())
+    problem = pc.if_else(
+        pc.equal(pc.binary_length(payload), 0), pa.scalar("RECORD-EMPTY"), pa.scalar(None, pa.string())
+    )
+    outside = np.flatnonzero(pc.is_valid(texts["object_path"]).to_numpy(zero_copy_only=False)).tolist()
+    if outside:
+        problems = problem.to_pylist()
+        for row in outside:
+            path = texts["object_path"][row].as_py()
+            contents[row], problems[row] = fetch_object(store, path, records.headers[row])
+        inside = np.ones(n, np.bool_)
+        inside[outside] = False
+        payload = pc.if_else(pa.array(inside), payload, pa.scalar(None, pa.binary()))
+        problem = pa.array(problems, pa.string())
+    known = {name: sources.get(name) for name in pc.unique(source).to_pylist()}
+    envelopes = modality.envelopes(contents, [known[name] for name in source.to_pylist()])
+    moments = np.array(records.timestamps, np.int64)
     table = {
-        "topic_id": pa.array([offsets.topic_id] * n, pa.string()),
+        "topic_id": pa.repeat(pa.scalar(offsets.topic_id), n),
         "partition": pa.array(np.full(n, offsets.partition, np.int32)),
-        "offset": pa.array(records.offsets, pa.int64()),
-        "kafka_time": pa.array([t * 1000 if t >= 0 else None for t in records.timestamps], pa.int64()).cast(
-            INSTANT
-        ),
-        **{name: pa.array(values, pa.string()) for name, values in columns.items()},
-        "received_at": pa.array(received, INSTANT),
-        "payload": pa.array(payloads, pa.binary()),
-        "size": pa.array([len(content) for content in contents], pa.int64()),
+        "offset": pa.array(np.array(records.offsets, np.int64)),
+        "kafka_time": pa.array(moments * 1000, mask=moments < 0).cast(INSTANT),
+        **texts,
+        "source": source,
+        "received_at": _received(records),
+        "payload": payload,
+        "size": pa.array(np.fromiter(map(len, contents), np.int64, n)),
         **{name: envelopes.column(name) for name in envelopes.schema.names},
-        "problem": problem,
+        "problem": pc.coalesce(problem, envelopes.column("problem")),
     }
     names = [field.name for field in modality.raw.fields if field.name != modality.raw.partition_by]
     return pa.table({name: table[name] for name in names})
@@ -232,11 +241,11 @@ def raw_rows(
 
 def write_by_month(lake: Lake, modality: Modality, rows: pa.Table) -> Iterator[NewFile]:
     """Write rows to one file per month of receipt (a range that crosses a month's end has two)."""
-    months = months_of(rows.column("received_at"))
-    for month in pc.unique(months).to_pylist():
-        yield write_file(
-            lake, modality.raw, rows.filter(pc.equal(months, pa.scalar(month, pa.date32()))), month
-        )
+    column = months_of(rows.column("received_at"))
+    months = pc.unique(column).to_pylist()
+    for month in months:
+        same = rows if len(months) == 1 else rows.filter(pc.equal(column, pa.scalar(month, pa.date32())))
+        yield write_file(lake, modality.raw, same, month)
 
 
 def months_of(instants: pa.ChunkedArray | pa.Array) -> pa.Array:
@@ -260,11 +269,29 @@ def fetch_object(store: ObjectStore, path: str, headers: Mapping[str, bytes]) ->
     return content, None
 
 
-def _text(value: bytes | None) -> str | None:
-    return value.decode("utf-8", "replace") if value else None
+def _texts(values: Sequence[bytes | None]) -> pa.Array:
+    """Texts of a header; null where it is absent or empty, whatever is not UTF-8 replaced."""
+    try:
+        texts = pa.array(values, pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        texts = pa.array([None if value is None else value.decode("utf-8", "replace") for value in values])
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
-def _instant(header: bytes | None, kafka_milliseconds: int) -> datetime:
+def _received(records: Records) -> pa.Array:
+    """Times of receipt."""
+    stamps = [header.get("received-at") or b"" for header in records.headers]
+    lengths = np.fromiter(map(len, stamps), np.int64, len(stamps))
+    instants, read = read_instants(
+        np.frombuffer(b"".join(stamps), np.uint8), np.concatenate([[0], np.cumsum(lengths)])
+    )
+    for row in np.flatnonzero(~read).tolist():
+        moment = _instant(stamps[row], records.timestamps[row])
+        instants[row] = (moment - _EPOCH) // timedelta(microseconds=1)
+    return pa.array(instants).cast(INSTANT)
+
+
+def _instant(header: bytes, kafka_milliseconds: int) -> datetime:
     """Time of receipt from the header, else from Kafka's own stamp."""
     if header:
         try:

@@ -70,6 +70,9 @@ CHUNK_MESSAGES: Final = 25_000
 
 CHUNK_BYTES: Final = 32 * 1024 * 1024
 
+_CONSUMED: Final = 2_500
+"""Records that are taken over from librdkafka at once."""
+
 _NO_HEADERS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
@@ -272,73 +275,75 @@ class _Reader:
     def close(self) -> None:
         self.consumer.close()
 
-    def chunks(self) -> Iterator[Records]:  # noqa: C901 - one loop over what Kafka may say
+    def chunks(self) -> Iterator[Records]:
         """Records in chunks; the caller closes the reader."""
         end = self.range.end
-        offsets, timestamps, values, headers, missing = _columns()
-        size = 0
+        chunk = _Chunk()
         yielded = False
         self._assign()
         heard = time.monotonic()
         while self.next < end:
             # no more than is left, or it would wait for what is not to come
-            batch = self._consume(min(self.chunk_messages, 10_000, end - self.next))
+            batch = self._consume(min(self.chunk_messages - len(chunk), _CONSUMED, end - self.next))
             before = self.next
-            for message in batch:
+            for part in self._whole_or_single(batch, self.chunk_bytes - chunk.size):
+                self._add(chunk, part)
+                if chunk.size >= self.chunk_bytes or len(chunk) >= self.chunk_messages:
+                    yield self._told(chunk)
+                    yielded = True
+                    chunk = _Chunk()
+                    heard = time.monotonic()  # the time a caller takes is not Kafka's
                 if self.next >= end:
                     break
-                error = message.error()
-                if error is not None:
-                    if self._nothing_up_to_end(error, message):
-                        missing.append((self.next, end))
-                        self.next = end
-                        break
-                    self._judge(error)
-                    continue
-                offset = message.offset()
-                assert offset is not None, "a record without an error has an offset"
-                if offset < self.next:
-                    continue
-                if offset > self.next:
-                    missing.append((self.next, min(offset, end)))
-                if offset >= end:
-                    self.next = end
-                    break
-                self.next = offset + 1
-                value = message.value()
-                offsets.append(offset)
-                kind, moment = message.timestamp()
-                timestamps.append(-1 if kind == TIMESTAMP_NOT_AVAILABLE else moment)
-                values.append(value)
-                headers.append(_headers(message))
-                size += len(value) if value is not None else 0
-                if size >= self.chunk_bytes or len(offsets) >= self.chunk_messages:
-                    yield self._chunk(offsets, timestamps, values, headers, missing)
-                    yielded = True
-                    offsets, timestamps, values, headers, missing = _columns()
-                    size = 0
-                    heard = time.monotonic()  # the time a caller takes is not Kafka's
             if self.next > before:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self.patience:
                 raise self._stalled()
-        if offsets or missing or not yielded:
-            yield self._chunk(offsets, timestamps, values, headers, missing)
+        if len(chunk) or chunk.missing or not yielded:
+            yield self._told(chunk)
 
-    def _chunk(
-        self,
-        offsets: list[int],
-        timestamps: list[int],
-        values: list[bytes | None],
-        headers: list[Mapping[str, bytes]],
-        missing: list[tuple[int, int]],
-    ) -> Records:
-        for first, end in missing:
+    def _whole_or_single(self, batch: list[Message], room: int) -> Iterator[list[Message]]:
+        """What was consumed as a whole, if it is records one after the other and fits, else one at a time."""
+        expected = range(self.next, self.next + len(batch))
+        if (
+            batch
+            and all(message.error() is None for message in batch)
+            and [message.offset() for message in batch] == list(expected)
+            and sum(map(len, batch)) <= room
+        ):
+            yield batch
+        else:
+            yield from ([message] for message in batch)
+
+    def _add(self, chunk: _Chunk, messages: list[Message]) -> None:
+        """Add records one after the other, or whatever one message stands for."""
+        end = self.range.end
+        error = messages[0].error()
+        if error is not None:
+            if self._nothing_up_to_end(error, messages[0]):
+                chunk.missing.append((self.next, end))
+                self.next = end
+                return
+            self._judge(error)
+            return
+        first = messages[0].offset()
+        assert first is not None, "a record without an error has an offset"
+        if first < self.next:
+            return
+        if first > self.next:
+            chunk.missing.append((self.next, min(first, end)))
+            self.next = min(first, end)
+        if first < end:
+            chunk.add(first, messages)
+            self.next = first + len(messages)
+
+    def _told(self, chunk: _Chunk) -> Records:
+        for first, end in chunk.missing:
             log.warning(
                 "kafka_offsets_missing", topic=self.range.topic, partition=self.range.partition, first=first,
                 last=end - 1,
             )  # fmt: skip
-        return Records(offsets, timestamps, values, headers, tuple(missing))
+        return Records(chunk.offsets, chunk.timestamps, chunk.values, chunk.headers, tuple(chunk.missing))
 
     def _assign(self) -> None:
         place = TopicPartition(self.range.topic, self.range.partition, self.range.start)
@@ -415,10 +420,30 @@ class _Reader:
         )  # fmt: skip
 
 
-def _columns() -> tuple[
-    list[int], list[int], list[bytes | None], list[Mapping[str, bytes]], list[tuple[int, int]]
-]:
-    return [], [], [], [], []
+class _Chunk:
+    """Records of a chunk in the making, as columns."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.timestamps: list[int] = []
+        self.values: list[bytes | None] = []
+        self.headers: list[Mapping[str, bytes]] = []
+        self.missing: list[tuple[int, int]] = []
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def add(self, first: int, messages: list[Message]) -> None:
+        """Add records whose offsets follow one another from ``first`` on."""
+        self.offsets += range(first, first + len(messages))
+        self.values += [message.value() for message in messages]
+        self.timestamps += [
+            -1 if kind == TIMESTAMP_NOT_AVAILABLE else moment
+            for kind, moment in [message.timestamp() for message in messages]
+        ]
+        self.headers += [_headers(message) for message in messages]
+        self.size += sum(map(len, messages))
 
 
 def _headers(message: Message) -> Mapping[str, bytes]:
@@ -430,7 +455,10 @@ def _headers(message: Message) -> Mapping[str, bytes]:
         return _NO_HEADERS
     # the library's types allow a mapping and text too, which it never gives for a record that was read
     named: list[tuple[str, bytes | None]] = list(pairs)  # type: ignore[arg-type]
-    return {name: value for name, value in named if value is not None}
+    found: dict[str, bytes | None] = dict(named)
+    if None in found.values():
+        return {name: value for name, value in named if value is not None}
+    return found  # type: ignore[return-value] # no value is null
 
 
 def _range_consumer(

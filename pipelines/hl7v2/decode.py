@@ -294,7 +294,7 @@ def decode_batch(payload: pa.Array, default_codecs: Sequence[str]) -> Decoded:
         the readable messages' text and structure, and what could not be read.
     """
     payload = pc.fill_null(payload, b"")
-    offsets, data = _buffers(payload)
+    offsets, data = buffers(payload)
     work = _Work.of(data, offsets, default_codecs)
     work.decode_together()
     work.decode_alone()
@@ -643,7 +643,7 @@ def _unreadable(row: int, problem: MessageError) -> Unreadable:
     )
 
 
-def _buffers(payload: pa.Array) -> tuple[I64, U8]:
+def buffers(payload: pa.Array) -> tuple[I64, U8]:
     """Offsets (from 0) and bytes of a binary array without nulls, without a copy."""
     large = pa.types.is_large_binary(payload.type) or pa.types.is_large_string(payload.type)
     _, offsets_buffer, data_buffer = payload.buffers()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
-from pipelines.hl7v2.decode import USUAL_START, check_readable, choose_codec
+from pipelines.hl7v2.decode import I64, buffers, check_readable, choose_codec
+from pipelines.hl7v2.envelope_kernels import IF_UTF8, ODD, Texts, are_utf8, read_ordinary
+from pipelines.hl7v2.transcode import words_of
 from schemas.errors import MessageError
 from schemas.hl7v2.charsets import (
     TRAIL_BYTES_LOOK_LIKE_DELIMITERS,
@@ -25,6 +29,7 @@ from schemas.tables.raw import ENVELOPE
 SCHEMA = pa.schema([pa.field(field.name, field.type, nullable=field.nullable) for field in ENVELOPE])
 
 _LINE_ENDS = re.compile(rb"[\r\n]+[ \t\r\n]*")
+_FIELDS = 18
 _DIGITS = re.compile(rb"[0-9]{0,8}")
 _BLANKED = (7, 8, 13)
 """MSH fields that a resend changes: time, security, sequence number."""
@@ -37,6 +42,8 @@ def read_envelopes(payloads: Sequence[bytes], sources: Sequence[Source]) -> pa.R
     content takes its place. ``content_hash`` covers the message with MSH-7, MSH-8 and MSH-13 left out, line ends
     made one and empty fields at the end of a segment dropped.
 
+    Ordinary messages are read together; only the others are looked at one by one.
+
     Args:
         payloads: messages as received; any bytes.
         sources: the source of each.
@@ -44,22 +51,100 @@ def read_envelopes(payloads: Sequence[bytes], sources: Sequence[Source]) -> pa.R
     Returns:
         the fields ``schemas.tables.raw.ENVELOPE``.
     """
+    if not payloads:
+        return read_one_by_one([], [])
+    columns, odd = _read_together(pa.array(payloads, pa.binary()), sources)
+    if len(odd):
+        rows = odd.tolist()
+        alone = read_one_by_one([payloads[row] for row in rows], [sources[row] for row in rows])
+        flags = np.zeros(len(payloads), np.bool_)
+        flags[odd] = True
+        mask = pa.array(flags)
+        columns = [
+            pc.replace_with_mask(column, mask, values)
+            for column, values in zip(columns, alone.columns, strict=True)
+        ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def read_one_by_one(payloads: Sequence[bytes], sources: Sequence[Source]) -> pa.RecordBatch:
+    """The same, whatever the messages are, by looking at each alone."""
     made = _Columns()
     for payload, source in zip(payloads, sources, strict=True):
         _add(made, payload, source)
-    hashes = [np.array(values, np.uint64).view(np.int64) for values in (made.id_hash, made.content_hash)]
-    texts = [made.control_id, made.message_type, made.processing_id, made.sent_date]
-    arrays = [
-        *(pa.array(values, pa.string()) for values in texts),
-        *(pa.array(values) for values in hashes),
-        pa.array(made.problem, pa.string()),
+    return pa.RecordBatch.from_arrays(made.arrays(), schema=SCHEMA)
+
+
+def _read_together(payload: pa.Array, source_of_each: Sequence[Source]) -> tuple[list[pa.Array], I64]:
+    """The columns of a batch, and the rows that they do not hold: messages to be looked at alone."""
+    known = {id(source): source for source in source_of_each}
+    sources = list(known.values())
+    place = {key: number for number, key in enumerate(known)}
+    source_of = np.fromiter((place[id(source)] for source in source_of_each), np.int64, len(payload))
+    offsets, data = buffers(payload)
+    words = words_of(data)
+    kind, content, naming, key, control_id, sent_date = read_ordinary(
+        data, words, offsets, *_joined([source.name.encode() for source in sources]), source_of
+    )
+    keys = _strings(key).dictionary_encode()
+    usual = [_usual(*text.split("|")) if text else None for text in keys.dictionary.to_pylist()]
+    index = keys.indices.to_numpy()
+    kind[np.array([found is None for found in usual], np.bool_)[index]] = ODD
+
+    unsure = np.flatnonzero(kind == IF_UTF8)
+    if len(unsure):
+        charset = [source.charset == "utf-8" for source in sources]
+        read_as_utf8 = np.array(
+            [
+                charset if found is None or found[2] is None else [found[2] == "utf-8"] * len(sources)
+                for found in usual
+            ]
+        )[index[unsure], source_of[unsure]]
+        kind[unsure[~(read_as_utf8 & are_utf8(data, words, offsets, unsure))]] = ODD
+
+    types, processing = (
+        pa.array([None if found is None else found[place] for found in usual], pa.string())
+        for place in (0, 1)
+    )
+    columns = [
+        _or_null(_strings(control_id)),
+        _or_null(types).take(keys.indices),
+        processing.take(keys.indices),
+        _or_null(_strings(sent_date)),
+        pa.array(_hashes(naming)),
+        pa.array(_hashes(content)),
+        pa.nulls(len(payload), pa.string()),
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    return columns, np.flatnonzero(kind == ODD)
+
+
+def _joined(texts: Sequence[bytes]) -> Texts:
+    lengths = np.array([0, *map(len, texts)], np.int64)
+    return np.frombuffer(b"".join(texts), np.uint8), np.cumsum(lengths)
+
+
+def _strings(texts: Texts) -> pa.Array:
+    """ASCII strings as an array, without a copy of their bytes."""
+    data, offsets = texts
+    return pa.StringArray.from_buffers(
+        len(offsets) - 1, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)
+    )
+
+
+def _or_null(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+
+def _hashes(texts: Texts) -> I64:
+    """The hash of each of some strings."""
+    data, offsets = texts[0].data, texts[1].tolist()
+    found = [xxh3_64_intdigest(data[low:high]) for low, high in itertools.pairwise(offsets)]
+    return np.array(found, np.uint64).view(np.int64)
 
 
 @dataclass
 class _Columns:
-    """Columns in the making, and what was read of values that come again and again."""
+    """Columns of messages that are looked at alone, in the making."""
 
     control_id: list[str | None] = field(default_factory=list)
     message_type: list[str | None] = field(default_factory=list)
@@ -68,34 +153,28 @@ class _Columns:
     id_hash: list[int] = field(default_factory=list)
     content_hash: list[int] = field(default_factory=list)
     problem: list[str | None] = field(default_factory=list)
-    usual: dict[tuple[bytes, bytes, bytes], tuple[str, str, str | None] | None] = field(default_factory=dict)
-    """(MSH-9, MSH-11, MSH-18) of ordinary headers → type, processing id, codec; None for a header to be refused."""
+
+    def arrays(self) -> list[pa.Array]:
+        """In the order of ``SCHEMA``."""
+        texts = [self.control_id, self.message_type, self.processing_id, self.sent_date]
+        return [
+            *(pa.array(values, pa.string()) for values in texts),
+            *(
+                pa.array(np.array(values, np.uint64).view(np.int64))
+                for values in (self.id_hash, self.content_hash)
+            ),
+            pa.array(self.problem, pa.string()),
+        ]
 
 
 def _add(made: _Columns, payload: bytes, source: Source) -> None:
-    if payload.startswith(USUAL_START):
-        end = payload.find(b"\r")
-        feed = payload.find(b"\n", 0, end if end >= 0 else len(payload))
-        end = feed if feed >= 0 else (end if end >= 0 else len(payload))
-        line = payload[:end]
-        if line.isascii():
-            # Many a message, so nothing is made of it that is not asked for: fields[n - 1] is MSH-n.
-            fields = line.split(b"|")
-            fields += (b"",) * (18 - len(fields))
-            key = (fields[8], fields[10], fields[17])
-            known = made.usual.get(key)
-            if known is None and key not in made.usual:
-                known = made.usual[key] = _usual(fields)
-            if known is not None:
-                _add_read(made, payload, source, (fields, b"|", end), (fields[9].decode("ascii"), *known))
-                return
     try:
         header = check_readable(payload, source.charset)
     except MessageError as problem:
         _add_unreadable(made, payload, source, problem.code)
         return
     codec = header.codec or source.charset
-    fields = [header.fields[0], *header.fields[2:], *((b"",) * (19 - len(header.fields)))]
+    fields = [header.fields[0], *header.fields[2:], *((b"",) * (_FIELDS + 1 - len(header.fields)))]
     _add_read(
         made,
         payload,
@@ -110,11 +189,14 @@ def _add(made: _Columns, payload: bytes, source: Source) -> None:
     )
 
 
-def _usual(fields: list[bytes]) -> tuple[str, str, str | None] | None:
-    codec = codec_of(fields[17])
-    if is_unsupported(fields[17]) or is_seven_bit(codec or ""):
+def _usual(message_type: str, processing_id: str, charset: str) -> tuple[str, str, str | None] | None:
+    """Type, processing id, codec of ordinary headers with this MSH-9, -11, -18; None to look at them alone."""
+    fields = [b""] * (_FIELDS + 1)
+    fields[9], fields[11], fields[18] = message_type.encode(), processing_id.encode(), charset.encode()
+    codec = codec_of(fields[18])
+    if is_unsupported(fields[18]) or is_seven_bit(codec or ""):
         return None
-    header = Header(b"|", b"^~\\&", (b"MSH", b"|", *fields[1:]), 0, codec)
+    header = Header(b"|", b"^~\\&", tuple(fields), 0, codec)
     return header.message_type, header.component(11).strip().decode("ascii"), header.codec
 
 
