@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,10 +24,17 @@ from schemas.source import Source
 
 @dataclass(frozen=True)
 class Cluster:
-    """Running services and the environment of a ``phl`` that uses them."""
+    """Running services and the environment of a ``phl`` that uses them.
+
+    Attributes:
+        env: names the services.
+        connection: to Kafka.
+        pids: of the services, by name.
+    """
 
     env: dict[str, str]
     connection: KafkaConnection
+    pids: Mapping[str, int]
 
     def produce(self, messages: Iterable[bytes]) -> int:
         """Fill the raw topic as a connector would; returns the bytes of all messages."""
@@ -61,7 +68,8 @@ def cluster(folder: Path) -> Iterator[Cluster]:
             "PHL_STATE_DIR": str(folder / "state"),
             "PHL_LOG_LEVEL": os.environ.get("PHL_LOG_LEVEL", "warning"),
         }
-        yield Cluster(env, KafkaConnection({"bootstrap.servers": kafka.bootstrap}))
+        pids = {"Kafka broker": kafka.process.pid, "S3 store": store.process.pid}
+        yield Cluster(env, KafkaConnection({"bootstrap.servers": kafka.bootstrap}), pids)
     finally:
         stop(kafka.process, 30)
         stop(store.process, 30)

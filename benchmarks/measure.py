@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import threading
 from collections.abc import Sequence
 from types import TracebackType
@@ -55,6 +56,18 @@ def resident(pid: int) -> int:
         except psutil.NoSuchProcess:
             continue
     return total
+
+
+def cpu_of_service(pid: int) -> float:
+    """CPU seconds that a running process has taken, its threads included."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of the child processes that were waited for, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def machine() -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 from jobs.maintenance import Maintenance
@@ -16,9 +17,10 @@ from jobs.run_stages import (
     check_landed,
     land_batch,
     normalise_batch,
-    normalise_lag,
+    normalised_up_to,
     prepare,
 )
+from lake_layout.added_since import rows_added
 from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
@@ -27,11 +29,12 @@ PARENT = "PHL_PARENT"
 
 
 class StageReport(TypedDict):
-    """What one stage did: messages, batches, seconds, and messages by disposition (normalise only)."""
+    """What one stage did: messages, batches, seconds, CPU seconds by step, messages by disposition (normalise only)."""
 
     messages: int
     batches: int
     seconds: float
+    steps: dict[str, float]
     dispositions: dict[str, int]
 
 
@@ -82,6 +85,7 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
         prepare(context)
     upkeep = Maintenance("normalise")
     reports = {f"normalise {context.modality.name}": _nothing_yet() for context in contexts}
+    landed = {context.modality.name: Landed(context, normalised_up_to(context)) for context in contexts}
     process = subprocess.Popen(  # noqa: S603 - our own command
         list(land), stdout=subprocess.PIPE, text=True, env={**os.environ, PARENT: str(os.getpid())}
     )
@@ -89,9 +93,10 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
         ended = process.poll() is not None
         for context in contexts:
             # a batch costs some opening and committing of tables whatever its size, so it is worth waiting a little
-            if ended or normalise_lag(context) >= context.limits.messages // 2:
+            if ended or landed[context.modality.name].look() >= context.limits.messages // 2:
                 done = reports[f"normalise {context.modality.name}"]
                 _all_batches(normalise_batch, 1, context, upkeep, done)
+                landed[context.modality.name] = Landed(context, normalised_up_to(context))
         if ended:
             break
         time.sleep(PAUSE)
@@ -100,12 +105,33 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
     out, _ = process.communicate()
     if process.returncode:
         raise StageFailedError(process.returncode)
-    landed: dict[str, StageReport] = json.loads(out)
-    return {**landed, **reports}
+    report: dict[str, StageReport] = json.loads(out)
+    return {**report, **reports}
+
+
+@dataclass
+class Landed:
+    """Counts what is landed, by looking at nothing but new commits.
+
+    Attributes:
+        context: whose raw table.
+        version: of the raw table, up to which all is counted.
+        messages: that were landed since.
+    """
+
+    context: Context
+    version: int
+    messages: int = 0
+
+    def look(self) -> int:
+        """Messages that are landed by now."""
+        rows, self.version = rows_added(self.context.lake, self.context.modality.raw, self.version)
+        self.messages += rows
+        return self.messages
 
 
 def _nothing_yet() -> StageReport:
-    return StageReport(messages=0, batches=0, seconds=0.0, dispositions={})
+    return StageReport(messages=0, batches=0, seconds=0.0, steps={}, dispositions={})
 
 
 def _all_batches(
@@ -125,6 +151,8 @@ def _all_batches(
         done["messages"] += outcome.messages
         done["batches"] += 1
         done["seconds"] += outcome.seconds
+        for name, seconds in outcome.steps.items():
+            done["steps"][name] = done["steps"].get(name, 0.0) + seconds
         for name in DISPOSITIONS:
             count = outcome.counters.get(f"disposition_{name}", 0)
             if count:

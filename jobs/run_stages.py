@@ -12,6 +12,7 @@ import hashlib
 import io
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -42,6 +43,7 @@ from lake_layout.stage import Plan, Progress, Stage, begin_batch
 from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of
+from pipelines.steps import PREFIX
 from schemas import errors
 from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
@@ -66,7 +68,7 @@ class Limits:
     """
 
     messages: int = 200_000
-    landed_messages: int = 50_000
+    landed_messages: int = 100_000
     part_messages: int = 100_000
     versions: int = 500
 
@@ -110,6 +112,15 @@ class Outcome:
     messages: int
     seconds: float
     counters: Mapping[str, int]
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """CPU seconds of each step."""
+        return {
+            name.removeprefix(PREFIX): microseconds / 1e6
+            for name, microseconds in self.counters.items()
+            if name.startswith(PREFIX)
+        }
 
 
 def prepare(context: Context) -> None:
@@ -208,8 +219,13 @@ def land_lag(context: Context) -> int:
 def normalise_lag(context: Context) -> int:
     """Landed messages that have no disposition yet."""
     lake, raw = context.lake, context.modality.raw
-    done = lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
+    done = normalised_up_to(context)
     return sum(file.rows for file in files_added(lake, raw, done, lake.version(raw)))
+
+
+def normalised_up_to(context: Context) -> int:
+    """The version of the raw table up to which messages have a disposition."""
+    return context.lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
 
 
 def _next_end(context: Context, done: int, newest: int) -> int | None:
@@ -277,7 +293,10 @@ def run_graph(graph: beam.PTransform, options: Sequence[str]) -> dict[str, int]:
     except Exception as error:  # noqa: BLE001 - runners wrap what a transform raised in errors of their own
         raise coded_cause(error) from None
     found = result.metrics().query(MetricsFilter().with_namespace("phl"))["counters"]
-    return {counter.key.metric.name: counter.committed or counter.attempted for counter in found}
+    counters: Counter[str] = Counter()
+    for counter in found:  # one for each transform that counts under the name
+        counters[counter.key.metric.name] += counter.committed or counter.attempted
+    return dict(counters)
 
 
 _CODED = re.compile(r"schemas\.errors\.(\w+): ([A-Z0-9-]+): ([^\n(]*)(?:\(([^()\n]*)\))?")

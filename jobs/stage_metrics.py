@@ -40,6 +40,7 @@ BATCH_SECONDS = Histogram(
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 DISPOSITIONS = Counter("phl_dispositions", "Messages by what became of them.", ["modality", "disposition"])
+STEP_SECONDS = Counter("phl_step_seconds", "CPU seconds that a step of a stage took.", [*_OF, "step"])
 LAG_MESSAGES = Gauge(
     "phl_stage_lag_messages",
     "Offsets not yet landed, or landed messages not yet normalised, when the stage last looked.",
@@ -80,6 +81,8 @@ class StageMetrics:
         for name, count in outcome.counters.items():
             if name.startswith("disposition_"):
                 DISPOSITIONS.labels(self.modality, name.removeprefix("disposition_")).inc(count)
+        for step, seconds in outcome.steps.items():
+            STEP_SECONDS.labels(self.stage, self.modality, step).inc(seconds)
 
     def lag(self, waiting: int, looked_at: float) -> None:
         """Say how much is left to do.

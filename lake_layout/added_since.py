@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from lake_layout.delta_log import Added, read_commits
+from lake_layout.delta_log import Added, read_commit, read_commits
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
 from schemas.errors import LakeError
@@ -56,6 +56,21 @@ def files_added(lake: Lake, table: Table, from_version: int, to_version: int) ->
             if added.data_change:
                 found[added.path] = _file(table, added, version)
     return list(found.values())
+
+
+def rows_added(lake: Lake, table: Table, version: int) -> tuple[int, int]:
+    """How many rows commits after a version added, and the newest of them; cheap where there is none.
+
+    Commits are looked for one after the other: where the next one is gone from the log, nothing is found.
+
+    Raises:
+        TransportError: the store does not answer.
+    """
+    rows = 0
+    while (commit := read_commit(lake.store, table.name, version + 1)) is not None:
+        rows += sum(max(added.rows, 0) for added in commit.added if added.data_change)
+        version += 1
+    return rows, version
 
 
 def _file(table: Table, added: Added, version: int) -> AddedFile:

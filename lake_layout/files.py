@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,13 +16,16 @@ import pyarrow.parquet as pq
 from lake_layout.lake import Lake
 from lake_layout.objects import open_store
 from schemas.errors import LakeError
-from schemas.table import Table
+from schemas.table import INSTANT, Field, Table
 
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _LONGEST_STATISTIC = 64
 _LAST_CHARACTER = "\U0010ffff"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_HARDLY_REPEATED = (INSTANT, pa.int64(), pa.float64(), pa.binary())
+"""Columns of these types are written as they are; of others each value once, and then its number."""
 
 Bound = str | int
 _ROW_GROUP = 128 * 1024
@@ -54,8 +58,8 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
 
     Args:
         lake: where.
-        table: whose; the file's columns are its fields but for the partition column.
-        rows: a ``pa.Table`` with these columns in any order.
+        table: whose; the file's columns are its fields but for the partition column and those that are all null.
+        rows: a ``pa.Table`` with these columns in any order; strings may be dictionaries of such.
         partition: value of the partition column.
 
     Raises:
@@ -68,19 +72,26 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     if sorted(rows.column_names) != sorted(schema.names):
         raise LakeError("LAKE-COLUMNS", "rows have other columns than their table", table=table.name)
     rows = rows.select(schema.names)
-    if rows.schema.types != schema.types:
+    if [_value_type(kind) for kind in rows.schema.types] != schema.types:
         raise LakeError("LAKE-COLUMNS", "rows have other types than their table", table=table.name)
     for field, column in zip(fields, rows.columns, strict=True):
         if not field.nullable and column.null_count:
             raise LakeError(
                 "LAKE-COLUMNS", "null in a column that has none", table=table.name, column=field.name
             )
-    rows = pa.Table.from_arrays(rows.columns, schema=schema)
     if not rows.num_rows:
         raise LakeError("LAKE-COLUMNS", "a file without rows is not written", table=table.name)
     rows = _ordered(table, rows)
     sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd", row_group_size=_ROW_GROUP, write_statistics=True)
+    pq.write_table(
+        _said(fields, rows),
+        sink,
+        compression="zstd",
+        row_group_size=_ROW_GROUP,
+        use_dictionary=[field.name for field in fields if field.type not in _HARDLY_REPEATED],
+        write_statistics=[name for name in table.statistics if name != table.partition_by],
+        store_schema=False,  # or readers would take dictionaries for a type of the table
+    )
     data = sink.getvalue()
     path = f"{folder_of(table, partition)}part-{uuid.uuid4()}.zstd.parquet"
     open_store(lake.location).put(f"{table.name}/{path}", data.to_pybytes())
@@ -89,15 +100,51 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     return NewFile(table.name, path, data.size, partition, rows.num_rows, stats)
 
 
+def _said(fields: Sequence[Field], rows: pa.Table) -> pa.Table:
+    """Rows without the columns that say nothing: readers find null where a file lacks a column, as in an old one."""
+    said = [
+        (pa.field(field.name, column.type, nullable=field.nullable), column)
+        for field, column in zip(fields, rows.columns, strict=True)
+        if column.null_count < len(column)
+    ]
+    return pa.Table.from_arrays([column for _, column in said], schema=pa.schema([kind for kind, _ in said]))
+
+
 def _ordered(table: Table, rows: pa.Table) -> pa.Table:
     """The rows sorted as the table asks; equal ones keep their order."""
-    keys = [(name, "ascending") for name in table.sort_by if name != table.partition_by]
+    order = order_of(table, rows)
+    return rows if order is None else taken(rows, order)
+
+
+def order_of(table: Table, rows: pa.Table) -> pa.Array | None:
+    """Where to take rows from to have them sorted as the table asks, equal ones as they are; None if they are."""
+    keys = [name for name in table.sort_by if name != table.partition_by]
     if not keys:
-        return rows
-    order = pc.sort_indices(rows, sort_keys=keys).to_numpy()
-    if bool(np.all(order[1:] > order[:-1])):
-        return rows  # they mostly come in order, and moving payloads costs
-    return rows.take(pa.array(order))
+        return None
+    plain = pa.table({name: _plain(rows.column(name)) for name in keys})
+    order = pc.sort_indices(plain, sort_keys=[(name, "ascending") for name in keys])
+    places = order.to_numpy()
+    # they mostly come in order, and moving payloads costs
+    return None if bool(np.all(places[1:] > places[:-1])) else order
+
+
+def taken(rows: pa.Table, order: pa.Array) -> pa.Table:
+    """Rows in another order, all of them."""
+    columns = [column if column.null_count == len(column) else column.take(order) for column in rows.columns]
+    return pa.Table.from_arrays(columns, schema=rows.schema)
+
+
+def of_type(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """A column as a type of a table's field, or as a dictionary of it."""
+    return column if _value_type(column.type) == kind else column.cast(kind)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(_value_type(column.type))
 
 
 def check_partition(table: Table, partition: object) -> None:
@@ -148,6 +195,8 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
         nulls[name] = column.null_count
         if column.null_count == len(column):
             continue
+        if pa.types.is_dictionary(column.type):
+            column = _plain(pc.unique(column))
         ends = pc.min_max(column)
         smallest[name], greatest[name] = _at_most(ends["min"]), _at_least(ends["max"])
     return {"numRecords": rows.num_rows, "minValues": smallest, "maxValues": greatest, "nullCount": nulls}

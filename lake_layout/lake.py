@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
 __all__ = ["Lake", "LakeLocation"]
+
+_OPENED_TOGETHER = 8
+"""Tables that are opened or created at the same time: it is the store's answers that take long."""
 
 CONFIGURATION = {
     # Cleaned by maintenance only, never past a version that a stage has not read yet; the default would also list
@@ -74,10 +78,13 @@ class Lake:
             LakeError: ``LAKE-SCHEMA`` where a table is there with other columns.
             ConfigError: ``LAKE-URI`` where a folder cannot be made.
         """
-        for table in tables:
-            if not self.exists(table):
-                self._create(table)
-            check_schema(self.open(table), table)
+        with ThreadPoolExecutor(_OPENED_TOGETHER) as pool:
+            list(pool.map(self._ensure, tables))
+
+    def _ensure(self, table: Table) -> None:
+        if not self.exists(table):
+            self._create(table)
+        check_schema(self.open(table), table)
 
     def _create(self, table: Table) -> None:
         if not self.location.is_s3:

@@ -18,6 +18,9 @@ from schemas.table import Table
 _TAIL = 256 * 1024
 """Read with the first request: the footer, and with it small files as a whole."""
 
+_TAIL_WITH_BYTES = 8 * 1024 * 1024
+"""The same where messages' own bytes are asked for, which are most of their file."""
+
 
 def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Columns of a file of a table, its partition column filled in from its place.
@@ -36,8 +39,11 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
     types = {field.name: field.type for field in table.fields}
     if not set(names) <= set(types):
         raise LakeError("LAKE-COLUMNS", "a column is asked for that the table has not", table=table.name)
+    tail = _TAIL_WITH_BYTES if any(types[name] == pa.binary() for name in names) else _TAIL
     try:
-        file = pq.ParquetFile(_Ranges(open_store(lake.location), f"{table.name}/{path}"), pre_buffer=True)
+        file = pq.ParquetFile(
+            _Ranges(open_store(lake.location), f"{table.name}/{path}", tail), pre_buffer=True
+        )
         stored = set(file.schema_arrow.names)
         rows = file.read([name for name in names if name in stored], use_threads=False)
     except (pa.ArrowException, OSError):  # bytes that cannot be decompressed are the latter
@@ -81,10 +87,10 @@ def _constant(table: Table, name: str, path: str, rows: int, kind: pa.DataType) 
 class _Ranges(io.RawIOBase):
     """An object as a file that is read in ranges."""
 
-    def __init__(self, store: ObjectStore, path: str) -> None:
+    def __init__(self, store: ObjectStore, path: str, tail: int) -> None:
         super().__init__()
         self._store, self._path = store, path
-        self._tail, self._size = store.get_tail(path, _TAIL)
+        self._tail, self._size = store.get_tail(path, tail)
         self._place = 0
 
     def readable(self) -> bool:

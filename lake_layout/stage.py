@@ -7,6 +7,7 @@ between, the next ``begin_batch`` gives the same claim again until the last tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import structlog
@@ -24,6 +25,8 @@ __all__ = ["CommitOutcome", "CommitState", "Plan", "Progress", "Stage", "begin_b
 log = structlog.get_logger(__name__)
 
 _ROUNDS = 20
+_READERS = 8
+"""Tables that are opened at the same time: it is the store's answers that take long."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,9 @@ def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
 
 
 def _table_ids(lake: Lake, stage: Stage) -> dict[str, str]:
-    return {table.name: lake.table_id(table) for table in stage.tables}
+    with ThreadPoolExecutor(_READERS) as pool:
+        ids = pool.map(lake.table_id, stage.tables)
+        return {table.name: table_id for table, table_id in zip(stage.tables, ids, strict=True)}
 
 
 def _check_ids(stage: Stage, claims: list[Claim], tables: Mapping[str, str]) -> None:

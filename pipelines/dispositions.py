@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_layout.claims import Claim
+from lake_layout.files import of_type, order_of, taken
 from schemas.modality import Modality, Parsed
 from schemas.source import Sources
 from schemas.table import Table
@@ -66,43 +67,67 @@ def attach_origin(
     """Complete what a parser gives for a table with where each row came from.
 
     Args:
-        table: the target; its columns and their order are what comes out.
+        table: the target; its columns and their order are what comes out, strings in part as dictionaries, its
+            rows sorted as its files are.
         rows: the parser's rows: ``row`` (index into ``raw``) and columns of the table.
         raw: the raw rows that were parsed.
         parsed: for what the parser says of each message.
         claim: the batch.
         reading: 0 for the first reading of a message.
     """
-    row = _whole(rows.column("row"))
     place = np.full(raw.num_rows, -1, np.int64)
     place[_whole(parsed.messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(
         parsed.messages.num_rows
     )
+    rows = _ordered(table, rows, parsed.messages, place)
+    row = _whole(rows.column("row"))
     message = pa.array(place[row.to_numpy(zero_copy_only=False)])
     n = rows.num_rows
     from_raw = {
-        name: raw.column(name).take(row)
+        name: _repeating(raw.column(name)).take(row)
         for name in ("topic_id", "partition", "offset", "source", "received_at")
     }
     from_message = {
-        name: parsed.messages.column(name).take(message)
+        name: _repeating(parsed.messages.column(name)).take(message)
         for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date")
     }
     own = {name: rows.column(name) for name in rows.column_names if name != "row"}
     made = {
-        "event_month": month_start(from_message["event_date"]),
+        "event_month": month_start(parsed.messages.column("event_date")).take(message),
         "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
         "reading": pa.array(np.full(n, reading, np.int32)),
     }
     columns = {**from_raw, **from_message, **made, **own}
     return pa.table(
         {
-            field.name: columns[field.name].cast(field.type)
+            field.name: of_type(columns[field.name], field.type)
             if field.name in columns
             else pa.nulls(n, field.type)
             for field in table.fields
         }
     )
+
+
+def _ordered(table: Table, rows: pa.Table, messages: pa.Table, place: np.ndarray) -> pa.Table:
+    """Rows as their file will have them: moved now, while they are narrow.
+
+    Args:
+        table: the target; where it is sorted by others than columns of messages, nothing is moved.
+        rows: the parser's rows.
+        messages: what the parser says of each message.
+        place: for each raw row its message.
+    """
+    message = pa.array(place[_whole(rows.column("row")).to_numpy(zero_copy_only=False)])
+    if not set(table.sort_by) <= set(messages.column_names):
+        return rows
+    order = order_of(table, pa.table({name: messages.column(name).take(message) for name in table.sort_by}))
+    return rows if order is None else taken(rows, order)
+
+
+def _repeating(column: pa.ChunkedArray) -> pa.Array:
+    """Strings of which few differ as a dictionary: quicker to take from, and to write."""
+    whole = _whole(column)
+    return whole.dictionary_encode() if whole.type == pa.string() else whole
 
 
 def month_start(dates: pa.ChunkedArray | pa.Array) -> pa.Array:

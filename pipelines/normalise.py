@@ -17,8 +17,7 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 
 from lake_layout.claims import Claim
-from lake_layout.files import NewFile, write_file
+from lake_layout.files import NewFile
 from lake_layout.lake import Lake
 from lake_layout.objects import open_store
 from lake_layout.reading import read_file
@@ -38,7 +37,7 @@ from lake_layout.stage import commit_table
 from pipelines.deduplicate import decide, open_index
 from pipelines.dispositions import (
     IDENTITY_COLUMNS,
-    attach_origin,
+    Verdicts,
     buckets_of,
     code_lists,
     count_rows,
@@ -49,8 +48,10 @@ from pipelines.dispositions import (
     scatter,
 )
 from pipelines.parts import Part, coded, from_bytes, to_bytes
+from pipelines.steps import count_step, step, steps_of
+from pipelines.write_tables import TableFiles, Written, write_by_partition
 from schemas.errors import LakeError
-from schemas.modality import Modality
+from schemas.modality import Modality, Parsed
 from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
@@ -149,25 +150,9 @@ class ReadIds(beam.DoFn):  # type: ignore[misc]
 
     @coded
     def process(self, part: Part) -> Iterator[tuple[str, bytes]]:
-        raw = read_part(self.batch, part, IDENTITY_COLUMNS)
-        verdicts = judge_envelopes(raw, self.batch.modality, self.batch.sources)
-        candidates = pc.is_null(verdicts.disposition)
-        ids = pa.table(
-            {
-                "file": pa.array(np.full(raw.num_rows, part.number, np.int32)),
-                "row": pa.array(np.arange(raw.num_rows, dtype=np.int32)),
-                **{
-                    name: raw.column(name)
-                    for name in ("received_at", "topic_id", "partition", "offset", "id_hash", "content_hash")
-                },
-                "bucket": buckets_of(raw.column("sent_date")),
-            }
-        ).filter(candidates)
-        for bucket in pc.unique(ids.column("bucket")).to_pylist():
-            yield (
-                bucket,
-                to_bytes(ids.filter(pc.equal(ids.column("bucket"), bucket)).drop_columns(["bucket"])),
-            )
+        with step("read"):
+            raw = read_part(self.batch, part, IDENTITY_COLUMNS)
+        yield from steps_of("deduplicate", ids_by_month(self.batch, part.number, raw))
 
 
 class Decide(beam.DoFn):  # type: ignore[misc]
@@ -179,7 +164,9 @@ class Decide(beam.DoFn):  # type: ignore[misc]
     @coded
     def process(self, month: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, bytes]]:
         bucket, pieces = month
-        yield from _by_part(decide_month(self.batch, bucket, _concat(pieces)))
+        with step("deduplicate"):
+            decided = list(_by_part(decide_month(self.batch, bucket, _concat(pieces))))
+        yield from decided
 
 
 class Redecide(beam.DoFn):  # type: ignore[misc]
@@ -228,26 +215,31 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
         number, inputs = grouped
         (part,) = (one for one in inputs["part"] if isinstance(one, Part))
-        disposition = _decided(inputs["decisions"], part.rows)
+        with step("deduplicate"):
+            disposition = _decided(inputs["decisions"], part.rows)
         ledgers: list[pa.Table] = []
         places: Places = {}
         first = 0
-        # Files are compressed and sent while the next piece is parsed: neither keeps Python's lock for long.
+        # Files are made, compressed and sent while the next piece is parsed: neither keeps Python's lock for long.
+        files = TableFiles(self.batch.lake, self.batch.claim, READING, self.batch.modality.tables)
         with ThreadPoolExecutor(1) as writer:
-            writing: Future[list[tuple[str, NewFile]]] | None = None
-            for raw in read_pieces(self.batch, part):
+            writing: Future[Written] | None = None
+            for raw in steps_of("read", read_pieces(self.batch, part)):
                 piece = read_messages(self.batch, raw, disposition.slice(first, raw.num_rows))
                 if writing is not None:
-                    yield from writing.result()
-                writing = writer.submit(write_tables, self.batch.lake, piece.tables)
+                    yield from _written(writing)
+                writing = writer.submit(files.add, piece.raw, piece.parsed)
                 for key in piece.unreadable:
                     yield beam.pvalue.TaggedOutput("unreadable", key)
                 ledgers.append(piece.ledger)
                 places |= {first + row: place for row, place in piece.places.items()}
                 first += raw.num_rows
             if writing is not None:
-                yield from writing.result()
-        yield beam.pvalue.TaggedOutput("ledger", (number, (to_bytes(pa.concat_tables(ledgers)), places)))
+                yield from _written(writing)
+            yield from _written(writer.submit(files.rest))
+        with step("ledger"):
+            ledger = to_bytes(pa.concat_tables(ledgers))
+        yield beam.pvalue.TaggedOutput("ledger", (number, (ledger, places)))
 
 
 class WriteLedger(beam.DoFn):  # type: ignore[misc]
@@ -262,13 +254,14 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
         _, inputs = grouped
         ((data, places),) = inputs["ledger"]  # type: ignore[misc]
-        ledger = correct(from_bytes(data), inputs["corrections"])  # type: ignore[has-type, arg-type]
-        for file in write_by_partition(self.batch.lake, LEDGER, ledger):
+        with step("ledger"):
+            ledger = correct(from_bytes(data), inputs["corrections"])  # type: ignore[has-type, arg-type]
+            bad = quarantine_rows(ledger, places)  # type: ignore[has-type]
+        for file in steps_of("write", write_by_partition(self.batch.lake, LEDGER, ledger)):
             yield LEDGER.name, file
-        for name, count in Counter(ledger.column("disposition").to_pylist()).items():
-            Metrics.counter("phl", f"disposition_{name}").inc(count)
-        bad = quarantine_rows(ledger, places)  # type: ignore[has-type]
-        for file in write_by_partition(self.batch.lake, QUARANTINE, bad):
+        for count in ledger.column("disposition").value_counts().to_pylist():
+            Metrics.counter("phl", f"disposition_{count['values']}").inc(count["counts"])
+        for file in steps_of("write", write_by_partition(self.batch.lake, QUARANTINE, bad)):
             yield beam.pvalue.TaggedOutput("quarantine", (QUARANTINE.name, file))
 
 
@@ -282,7 +275,8 @@ class CommitTable(beam.DoFn):  # type: ignore[misc]
     def process(self, grouped: tuple[str, Iterable[NewFile]]) -> Iterator[tuple[str, NewFile | None]]:
         name, files = grouped
         table = self._table(name)
-        commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
+        with step("commit"):
+            commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
         yield LEDGER.name, None
 
     def _table(self, name: str) -> Table:
@@ -298,7 +292,8 @@ class CommitLedger(beam.DoFn):  # type: ignore[misc]
     @coded
     def process(self, grouped: tuple[str, Iterable[NewFile | None]]) -> Iterator[int]:
         files = sorted((file for file in grouped[1] if file is not None), key=lambda file: file.path)
-        commit_table(self.batch.lake, self.batch.claim, LEDGER, files)
+        with step("commit"):
+            commit_table(self.batch.lake, self.batch.claim, LEDGER, files)
         yield sum(file.rows for file in files)
 
 
@@ -307,13 +302,15 @@ class Piece:
     """What became of some messages that were read together.
 
     Attributes:
-        tables: rows of each table that has any.
+        raw: the raw rows of those that could be read.
+        parsed: what the parser made of them.
         ledger: one row per message, in their order.
         places: by position in ``ledger``, where an unreadable message fails.
         unreadable: keys of messages whose bodies could not be read.
     """
 
-    tables: list[tuple[Table, pa.Table]]
+    raw: pa.Table
+    parsed: Parsed
     ledger: pa.Table
     places: Places
     unreadable: list[Unreadable]
@@ -327,21 +324,29 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
         raw: raw rows with the columns ``PAYLOAD_COLUMNS``.
         decided: what pass 1 decided of each; null where the envelope already settles it.
     """
-    modality, n = batch.modality, raw.num_rows
+    modality = batch.modality
     verdicts = judge_envelopes(raw, modality, batch.sources)
     disposition = pc.coalesce(verdicts.disposition, decided)
     read = np.flatnonzero(
         pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False)
     )
-    chosen = with_objects(batch, raw.take(pa.array(read)))
-    parsed = modality.parse(chosen, batch.sources)
-    store_objects(batch, parsed.objects)
-    tables = [
-        (table, attach_origin(table, rows, chosen, parsed, batch.claim, READING))
-        for table in modality.tables
-        if (rows := parsed.tables.get(table.name)) is not None and rows.num_rows
-    ]
+    with step("read"):
+        chosen = with_objects(batch, raw.take(pa.array(read)))
+    with step("parse"):
+        parsed = modality.parse(chosen, batch.sources)
+    with step("write"):
+        store_objects(batch, parsed.objects)
+    chosen = chosen.drop_columns(["payload"])
+    with step("ledger"):
+        return _told(batch, raw, read, verdicts, disposition, chosen, parsed)
 
+
+def _told(
+    batch: Batch, raw: pa.Table, read: np.ndarray, verdicts: Verdicts, disposition: pa.Array,
+    chosen: pa.Table, parsed: Parsed,
+) -> Piece:  # fmt: skip
+    """What became of the messages, given which rows were read and what the parser made of them."""
+    modality, n = batch.modality, raw.num_rows
     bad = parsed.unreadable
     bad_rows = read[bad.column("row").to_numpy()]
     flags = np.zeros(n, bool)
@@ -366,7 +371,7 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
         (key["id_hash"], key["content_hash"], code)
         for key, code in zip(keys, bad.column("code").to_pylist(), strict=True)
     ]
-    return Piece(tables, ledger, places, unreadable)
+    return Piece(chosen, parsed, ledger, places, unreadable)
 
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
@@ -419,25 +424,39 @@ def store_objects(batch: Batch, objects: Mapping[str, bytes]) -> None:
             raise LakeError("OBJECT-DAMAGED", "an object is there already with other bytes", path=path)
 
 
+def ids_by_month(batch: Batch, part: int, raw: pa.Table) -> Iterator[tuple[str, bytes]]:
+    """By month as sent, the ids of the messages of a part that may be read."""
+    verdicts = judge_envelopes(raw, batch.modality, batch.sources)
+    candidates = pc.is_null(verdicts.disposition)
+    ids = pa.table(
+        {
+            "file": pa.array(np.full(raw.num_rows, part, np.int32)),
+            "row": pa.array(np.arange(raw.num_rows, dtype=np.int32)),
+            **{
+                name: raw.column(name)
+                for name in ("received_at", "topic_id", "partition", "offset", "id_hash", "content_hash")
+            },
+            "bucket": buckets_of(raw.column("sent_date")),
+        }
+    ).filter(candidates)
+    for bucket in pc.unique(ids.column("bucket")).to_pylist():
+        yield (
+            bucket,
+            to_bytes(ids.filter(pc.equal(ids.column("bucket"), bucket)).drop_columns(["bucket"])),
+        )
+
+
 def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
     """Dispositions of a month's ids against the index as it was when the batch was claimed."""
     index = open_index(batch.lake, batch.index, batch.modality.raw.name, batch.ledger_version)
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
 
 
-def write_by_partition(lake: Lake, table: Table, rows: pa.Table) -> Iterator[NewFile]:
-    """Write rows to one file per month of the table's partition column."""
-    if not rows.num_rows or table.partition_by is None:
-        return
-    months = rows.column(table.partition_by)
-    for month in pc.unique(months).to_pylist():
-        same = pc.is_null(months) if month is None else pc.equal(months, pa.scalar(month, pa.date32()))
-        yield write_file(lake, table, rows.filter(same).drop_columns([table.partition_by]), month)
-
-
-def write_tables(lake: Lake, tables: Sequence[tuple[Table, pa.Table]]) -> list[tuple[str, NewFile]]:
-    """Write the rows of several tables; descriptors by table name."""
-    return [(table.name, file) for table, rows in tables for file in write_by_partition(lake, table, rows)]
+def _written(writing: Future[Written]) -> list[tuple[str, NewFile]]:
+    written = writing.result()
+    for name, nanoseconds in written.costs.items():
+        count_step(name, nanoseconds)
+    return written.files
 
 
 def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:

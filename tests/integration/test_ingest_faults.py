@@ -40,8 +40,8 @@ POINTS = (
     ("pipelines.land:commit_table:before", 1),
     ("pipelines.land:commit_table:after", 1),
     ("jobs.run_stages:parts_of:before", 1),  # normalise has its claim
-    ("pipelines.normalise:write_file:before", 1),
-    ("pipelines.normalise:write_file:after", 4),
+    ("pipelines.write_tables:write_file:before", 1),
+    ("pipelines.write_tables:write_file:after", 4),
     ("pipelines.normalise:commit_table:before", 1),
     ("pipelines.normalise:commit_table:after", 1),
     ("pipelines.normalise:commit_table:after", 3),

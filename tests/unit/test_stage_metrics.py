@@ -56,3 +56,11 @@ def test_modalities_are_told_apart() -> None:
     for modality, waiting in (("one", 7), ("other", 0)):
         labels = {"stage": "land", "modality": modality}
         assert REGISTRY.get_sample_value("phl_stage_lag_messages", labels) == waiting
+
+
+def test_the_cost_of_each_step_adds_up_over_batches() -> None:
+    metrics = StageMetrics("land", "steps")
+    for microseconds in (1_500_000, 500_000):
+        metrics.batch(Outcome("land", 1, 10, 0.5, {"step_write": microseconds, "disposition_accepted": 3}))
+    labels = {"stage": "land", "modality": "steps", "step": "write"}
+    assert REGISTRY.get_sample_value("phl_step_seconds_total", labels) == 2.0

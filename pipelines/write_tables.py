@@ -1,0 +1,92 @@
+"""Rows of the tables on their way into files, by a thread of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake_layout.claims import Claim
+from lake_layout.files import NewFile, write_file
+from lake_layout.lake import Lake
+from pipelines.dispositions import attach_origin
+from schemas.modality import Parsed
+from schemas.table import Table
+
+GATHERED_BYTES = 48 * 1024 * 1024
+"""Rows of a table are gathered until they take so many bytes in memory, and then become a file: each file costs the
+store, the commit and every later look at the table something, however small it is."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files that were written.
+
+    Attributes:
+        files: descriptors by table name.
+        costs: nanoseconds of CPU by step.
+    """
+
+    files: list[tuple[str, NewFile]]
+    costs: Mapping[str, int]
+
+
+@dataclass
+class TableFiles:
+    """Gathers the rows of several pieces and writes them; to be used by one thread.
+
+    Attributes:
+        lake: where the tables lie.
+        claim: the batch.
+        reading: 0 for the first reading of a message.
+        tables: those that the modality feeds.
+        gathered: rows that wait, by name of the table.
+    """
+
+    lake: Lake
+    claim: Claim
+    reading: int
+    tables: tuple[Table, ...]
+    gathered: dict[str, list[pa.Table]] = field(default_factory=dict)
+
+    def add(self, raw: pa.Table, parsed: Parsed) -> Written:
+        """Take up a piece: what the parser made of raw rows. Tables with enough rows are written."""
+        started = time.thread_time_ns()
+        for table in self.tables:
+            rows = parsed.tables.get(table.name)
+            if rows is not None and rows.num_rows:
+                full = attach_origin(table, rows, raw, parsed, self.claim, self.reading)
+                self.gathered.setdefault(table.name, []).append(full)
+        attached = time.thread_time_ns()
+        files = list(self._write(GATHERED_BYTES))
+        return Written(files, {"attach": attached - started, "write": time.thread_time_ns() - attached})
+
+    def rest(self) -> Written:
+        """Write what waits."""
+        started = time.thread_time_ns()
+        files = list(self._write(0))
+        return Written(files, {"write": time.thread_time_ns() - started})
+
+    def _write(self, least_bytes: int) -> Iterator[tuple[str, NewFile]]:
+        for table in self.tables:
+            pieces = self.gathered.get(table.name, [])
+            if pieces and sum(piece.nbytes for piece in pieces) >= least_bytes:
+                del self.gathered[table.name]
+                rows = pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+                for file in write_by_partition(self.lake, table, rows):
+                    yield table.name, file
+
+
+def write_by_partition(lake: Lake, table: Table, rows: pa.Table) -> Iterator[NewFile]:
+    """Write rows to one file per month of the table's partition column."""
+    if not rows.num_rows or table.partition_by is None:
+        return
+    column = rows.column(table.partition_by)
+    months = pc.unique(column).to_pylist()
+    rows = rows.drop_columns([table.partition_by])
+    for month in months:
+        same = pc.is_null(column) if month is None else pc.equal(column, pa.scalar(month, pa.date32()))
+        yield write_file(lake, table, rows if len(months) == 1 else rows.filter(same), month)
