@@ -17,7 +17,7 @@ from schemas.findings import HL7_FINDINGS, Severity
 from schemas.hl7v2.datatypes import DATA_TYPES, data_type_of
 from schemas.hl7v2.mapping import Family, TableMapping
 from schemas.hl7v2.mappings import FAMILIES, IGNORED
-from schemas.hl7v2.mappings.shared import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 from schemas.table import INSTANT, Field, Table
 from schemas.tables.columns import ORIGIN
 from schemas.tables.normalised import NORMALISED

@@ -20,7 +20,7 @@ from pipelines.hl7v2.subjects import Subjects
 from pipelines.hl7v2.table_rows import TableRows, leaf
 from schemas.hl7v2.mapping import Place, TableMapping
 from schemas.hl7v2.mappings import FAMILIES
-from schemas.hl7v2.mappings.shared import MESSAGE_HEADER_FROM_MSH
+from schemas.hl7v2.mappings.header import MESSAGE_HEADER_FROM_MSH
 from schemas.table import INSTANT
 from schemas.tables.columns import ORIGIN
 from schemas.tables.normalised import (

@@ -1,4 +1,16 @@
-"""Which messages become which rows: one module a family of messages, all of them literals."""
+"""Which messages become which rows: one module a family of messages, all of them literals.
+
+What many families read alike stands in ``header``, ``patients``, ``visits`` and ``order_groups``. Places follow HL7's
+v2-to-FHIR mappings; where versions of HL7 v2 differ, the newer place is tried first and the older one after it. HL7
+v2.5.1 names the clauses.
+
+A segment that only adds columns to a row (EVN, PD1, PV2, ORC, TQ1, IN2, NTE …) has a row in ``segment`` too, for these
+columns are not all of it.
+
+The times that order the versions of a thing are OBR-22 of results, ORC-9 of orders and EVN-2 of all that comes with an
+event; the message's own time where these are absent. When something was done or measured is content and orders no
+versions.
+"""
 
 from __future__ import annotations
 

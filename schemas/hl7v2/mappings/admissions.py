@@ -10,12 +10,9 @@ two PID, A37 unlinks them, A17 swaps their beds.
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, mapping, triggers
-from schemas.hl7v2.mappings.shared import (
-    OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
-    SERVICE_REQUEST_FROM_OBR,
-    VISIT,
-)
+from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, SERVICE_REQUEST_FROM_OBR
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.patient_link import PATIENT_LINK
 
 PATIENT_LINK_FROM_MRG = mapping(

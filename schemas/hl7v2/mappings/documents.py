@@ -7,12 +7,9 @@ cancels.
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, code, mapping, practitioner, triggers
-from schemas.hl7v2.mappings.shared import (
-    OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
-    SERVICE_REQUEST_FROM_OBR,
-    VISIT,
-)
+from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, SERVICE_REQUEST_FROM_OBR
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.document_reference import DOCUMENT_REFERENCE
 
 DOCUMENT_REFERENCE_FROM_TXA = mapping(

@@ -6,7 +6,7 @@ OM1 of v2.2 counts its fields otherwise and is not read: M03, which it stood in,
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, code, coded, mapping, triggers
-from schemas.hl7v2.mappings.shared import MESSAGE_HEADER_FROM_MSH
+from schemas.hl7v2.mappings.header import MESSAGE_HEADER_FROM_MSH
 from schemas.tables.item_definition import ITEM_DEFINITION
 from schemas.tables.location import LOCATION
 from schemas.tables.practitioner import PRACTITIONER

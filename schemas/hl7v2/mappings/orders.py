@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, triggers
 from schemas.hl7v2.mappings.finance import CHARGE_ITEM_FROM_FT1
-from schemas.hl7v2.mappings.pharmacy import MEDICATION_REQUEST_FROM_RXO
-from schemas.hl7v2.mappings.shared import (
+from schemas.hl7v2.mappings.order_groups import (
     OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
     SERVICE_REQUEST_FROM_OBR,
     SERVICE_REQUEST_FROM_ORC,
     SPECIMEN_FROM_SPM,
 )
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.pharmacy import MEDICATION_REQUEST_FROM_RXO
 
 _ORDERS = (
     *PATIENT_AND_VISIT,

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, TableMapping, code, coded, mapping, practitioner, timing, triggers
 from schemas.hl7v2.mappings.finance import CHARGE_ITEM_FROM_FT1
-from schemas.hl7v2.mappings.shared import OBSERVATION_FROM_OBX, ORDER_FROM_ORC, PATIENT_AND_VISIT, VISIT
+from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, ORDER_FROM_ORC
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.medication_administration import MEDICATION_ADMINISTRATION
 from schemas.tables.medication_dispense import MEDICATION_DISPENSE
 from schemas.tables.medication_request import MEDICATION_REQUEST

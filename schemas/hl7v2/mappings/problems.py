@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, code, coded, mapping, triggers
-from schemas.hl7v2.mappings.shared import (
+from schemas.hl7v2.mappings.order_groups import (
     OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
     SERVICE_REQUEST_FROM_OBR,
     SERVICE_REQUEST_FROM_ORC,
-    VISIT,
 )
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.condition import CONDITION
 
 CONDITION_FROM_PRB = mapping(

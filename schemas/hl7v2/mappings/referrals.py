@@ -6,12 +6,9 @@ The OBR and OBX in them are results that go along.
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, code, mapping, triggers
-from schemas.hl7v2.mappings.shared import (
-    DIAGNOSTIC_REPORT_FROM_OBR,
-    OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
-    VISIT,
-)
+from schemas.hl7v2.mappings.order_groups import DIAGNOSTIC_REPORT_FROM_OBR, OBSERVATION_FROM_OBX
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.service_request import SERVICE_REQUEST
 
 SERVICE_REQUEST_FROM_RF1 = mapping(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, triggers
 from schemas.hl7v2.mappings.finance import CHARGE_ITEM_FROM_FT1
-from schemas.hl7v2.mappings.shared import (
+from schemas.hl7v2.mappings.order_groups import (
     DIAGNOSTIC_REPORT_FROM_OBR,
     OBSERVATION_FROM_OBX,
-    PATIENT_AND_VISIT,
     SERVICE_REQUEST_FROM_OBR,
     SPECIMEN_FROM_SPM,
 )
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 
 _RESULTS = (
     *PATIENT_AND_VISIT,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, code, coded, mapping, practitioner, triggers
-from schemas.hl7v2.mappings.shared import OBSERVATION_FROM_OBX, ORDER_FROM_ORC, PATIENT_AND_VISIT, VISIT
+from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, ORDER_FROM_ORC
+from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
+from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.immunization import IMMUNIZATION
 
 IMMUNIZATION_FROM_RXA = mapping(

@@ -1,0 +1,55 @@
+"""The header of every message: MSH and EVN (HL7 v2.5.1 §2.15.9, §3.4.1)."""
+
+from __future__ import annotations
+
+from schemas.hl7v2.mapping import mapping, practitioner
+from schemas.tables.message_header import MESSAGE_HEADER
+
+MESSAGE_HEADER_FROM_MSH = mapping(
+    MESSAGE_HEADER,
+    "MSH",
+    {
+        "sending_application": "MSH-3.1",
+        "sending_application_id": "MSH-3.2",
+        "sending_facility": "MSH-4.1",
+        "sending_facility_id": "MSH-4.2",
+        "receiving_application": "MSH-5.1",
+        "receiving_application_id": "MSH-5.2",
+        "receiving_facility": "MSH-6.1",
+        "receiving_facility_id": "MSH-6.2",
+        "sent_time_text": "MSH-7.1",
+        "security": "MSH-8",
+        "code": "MSH-9.1",
+        "trigger": "MSH-9.2",
+        "structure": "MSH-9.3",
+        "control_id": "MSH-10",
+        "processing_id": "MSH-11.1",
+        "processing_mode": "MSH-11.2",
+        "version": "MSH-12.1",
+        "version_country": "MSH-12.2.1",
+        "sequence_number": "MSH-13",
+        "continuation_pointer": "MSH-14",
+        "accept_acknowledgment": "MSH-15.1",
+        "application_acknowledgment": "MSH-16.1",
+        "country": "MSH-17.1",
+        "charset_declared": "MSH-18",
+        "language": "MSH-19.1",
+        "charset_handling": "MSH-20.1",
+        "profiles": "MSH-21",
+        "profile": "MSH-21.1",
+        "responsible_sender": "MSH-22.1",
+        "responsible_receiver": "MSH-23.1",
+        "sending_address": "MSH-24.1",
+        "receiving_address": "MSH-25.1",
+        "event_code": "EVN-1.1",
+        "recorded_time": "EVN-2",
+        "planned_time": "EVN-3",
+        "event_reason": "EVN-4.1",
+        "event_reason_display": "EVN-4.2",
+        **practitioner("operator", "EVN-5"),
+        "operators": "EVN-5",
+        "occurred_time": "EVN-6",
+        "event_facility": "EVN-7.1",
+        "event_facility_id": "EVN-7.2",
+    },
+)
