@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ import pyarrow.compute as pc
 
 from jobs.city.truth import Row, Truth
 from lake_layout.lake import Lake
+from lake_layout.objects import open_store
 from schemas.findings import FINDINGS, Severity
 from schemas.table import INSTANT, Table
-from schemas.tables import TABLES
+from schemas.tables import OBSERVATION, TABLES
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 _PLACE = ("topic_id", "partition", "offset")
@@ -38,7 +40,7 @@ class Difference:
     """A table that is not what the truth says.
 
     Attributes:
-        table: its name.
+        table: its name; ``objects`` for documents that lie beside the tables.
         missing: rows that must be there and are not.
         surplus: rows that are there and must not be.
         differing: rows that are there under their key with another value in some column.
@@ -62,7 +64,9 @@ class Difference:
 
 
 def compare(lake: Lake, truth: Truth) -> list[Difference]:
-    """Compare dispositions, quarantine and all normalised tables with the truth; empty where nothing differs.
+    """Compare dispositions, quarantine, documents and all normalised tables with the truth.
+
+    Nothing is returned where nothing differs.
 
     The lake must hold the city's messages only.
 
@@ -74,6 +78,7 @@ def compare(lake: Lake, truth: Truth) -> list[Difference]:
     said = {_coordinates(row): (str(row["source"]), str(row["control_id"] or "")) for row in rows}
     found = [_dispositions(rows, truth), _quarantine(lake, said, truth)]
     by_name = {table.name: table for table in TABLES}
+    found.append(_objects(lake, truth))
     names = sorted({*truth.tables, *(name for name in by_name if name.startswith("normalised/"))})
     found += [_table(lake, by_name[name], said, truth.tables.get(name, [])) for name in names]
     return [difference for difference in found if difference is not None]
@@ -118,6 +123,24 @@ def _table(
         source, control_id = said.get(_coordinates(row), _NOBODY)
         there[_values({**row, "source": source, "control_id": control_id}, columns)] += 1
     return _difference(table.name, columns, wanted, there)
+
+
+def _objects(lake: Lake, truth: Truth) -> Difference | None:
+    """Documents that left their rows: each lies in the lake, with the bytes that its hash is of."""
+    rows = truth.tables.get(OBSERVATION.name, [])
+    wanted: Counter[_Values] = Counter(
+        (row["source"], row["control_id"], row["segment_index"], row["value_sha256"])
+        for row in rows
+        if row.get("value_object_path")
+    )
+    there: Counter[_Values] = Counter()
+    store = open_store(lake.location)
+    for row in rows:
+        path = row.get("value_object_path")
+        if path and (data := store.get_or_none(str(path))) is not None:
+            digest = hashlib.sha256(data).hexdigest()
+            there[row["source"], row["control_id"], row["segment_index"], digest] += 1
+    return _difference("objects", ["sha256"], wanted, there)
 
 
 def _coordinates(row: Mapping[str, object]) -> _Coordinates:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from random import Random
 
 from stdnum.cn import ric
 
 from jobs.city.institutions import Institution
+from jobs.city.truth import Value
 
 FAMILY_NAMES = ("王", "李", "张", "刘", "陈", "杨", "赵", "黄", "葉", "館", "歐陽", "魚")
 GIVEN_NAMES = (
@@ -34,6 +35,7 @@ GIVEN_NAMES = (
 DISTRICTS = (("520102", "南明区"), ("520103", "云岩区"), ("520111", "花溪区"), ("520112", "乌当区"))
 _OLDEST = date(1936, 1, 1)
 _DAYS = 32_000
+_UNKNOWN = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,16 @@ class Person:
     identity: str
     district: str
     phone: str
+
+    @property
+    def birth_date_known(self) -> bool:
+        """Not of everybody: where it is not, hospitals send zeros."""
+        return self.number % 60 != _UNKNOWN
+
+    @property
+    def account(self) -> str:
+        """The number under which they are billed."""
+        return f"A{self.number:06d}"
 
     def record_number(self, institution: Institution) -> str:
         """The number an institution files them under."""
@@ -103,7 +115,39 @@ class Doctor:
         """As XCN: id, family name, given name."""
         return f"{self.code}^{self.family}^{self.given}"
 
+    def columns(self, name: str) -> dict[str, Value]:
+        """The columns of a person who acts."""
+        return {
+            f"{name}_id": self.code,
+            f"{name}_family_name": self.family,
+            f"{name}_given_name": self.given,
+        }
+
 
 def doctor(rng: Random, number: int) -> Doctor:
     """Make up a member of staff."""
     return Doctor(f"D{number:03d}", rng.choice(FAMILY_NAMES), rng.choice(GIVEN_NAMES))
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """A visit as one message tells it.
+
+    Attributes:
+        visit: its number.
+        kind: class of the visit (HL7 table 0004).
+        ward, room, bed: where.
+        doctor: who attends.
+        admitted, discharged: local times.
+        prior_ward: where the patient was before a transfer.
+    """
+
+    visit: str
+    kind: str
+    ward: str
+    room: int
+    bed: int
+    doctor: Doctor
+    admitted: datetime
+    discharged: datetime | None = None
+    prior_ward: str | None = None

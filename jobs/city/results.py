@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from jobs.city.truth import Value
-
-Columns = dict[str, Value | list[str]]
+from jobs.city.draft import Code
+from jobs.city.truth import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,10 @@ class Service:
     code: str
     display: str
     section: str
+
+    @property
+    def coding(self) -> Code:
+        return Code(self.code, self.display, "LN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Result:
         coded: code, text and coding system of a coded value.
         unit: OBX-6 as sent.
         reference, flag, status: OBX-7, OBX-8, OBX-11.
+        findings: codes of what is wrong with it.
     """
 
     code: str
@@ -118,8 +123,9 @@ class Result:
     reference: str
     flag: str
     status: str
+    findings: tuple[str, ...] = ()
 
-    def columns(self) -> Columns:
+    def columns(self) -> Row:
         """What the line must become in the table of observations."""
         unit = self.unit.split("^") if self.unit else []
         value_code, value_display, value_system = self.coded or (None, None, None)
@@ -143,6 +149,7 @@ class Result:
             "reference_range": self.reference or None,
             "interpretation": [self.flag] if self.flag else [],
             "status": self.status,
+            "codes": list(self.findings),
         }
 
 
@@ -151,7 +158,7 @@ def results(rng: Random, status: str) -> list[Result]:
     return [_result(rng, one, status) for one in rng.sample(ANALYTES, rng.randint(FEWEST, MOST))]
 
 
-def corrected(rng: Random, before: list[Result]) -> list[Result]:
+def corrected(rng: Random, before: Sequence[Result]) -> list[Result]:
     """The lines of a report that takes an earlier one back: some with another value, all marked as corrected."""
     by_code = {one.code: one for one in ANALYTES}
     return [
@@ -161,12 +168,13 @@ def corrected(rng: Random, before: list[Result]) -> list[Result]:
 
 
 def _result(rng: Random, analyte: Analyte, status: str) -> Result:
-    kind = rng.choices(("NM", "SN", "ST", "CE"), (80, 7, 7, 6))[0]
+    kind = rng.choices(("NM", "SN", "ST", "CE", "none"), (79, 7, 7, 6, 1))[0]
     value = round(rng.uniform(analyte.least, analyte.most), 1)
     flag = analyte.flag(value, rng.choice(("", "N")))
     sent = text = f"{value}"
     number: float | None = value
     comparator, coded = None, None
+    findings: tuple[str, ...] = ()
     unit, reference = analyte.unit, analyte.reference
     match kind:
         case "SN":
@@ -180,7 +188,10 @@ def _result(rng: Random, analyte: Analyte, status: str) -> Result:
             coded = ("260385009", "阴性", "SCT")
             sent = text = "^".join(coded)
             number, unit, reference, flag = None, "", "", "A"
+        case "none":
+            # laboratories do so: a word where a number must be
+            kind, sent, text, number, flag, findings = "NM", "未检出", "未检出", None, "", ("HL7-NM-INVALID",)
     return Result(
         analyte.code, analyte.local, analyte.display, kind, sent, text, number, comparator, coded, unit, reference,
-        flag, status,
+        flag, status, findings,
     )  # fmt: skip

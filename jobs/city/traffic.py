@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import cycle, groupby
 from random import Random
 
+from jobs.city.admissions import ADMISSIONS, COMMON, admission
+from jobs.city.draft import Draft, Header
+from jobs.city.families import MAKERS
 from jobs.city.institutions import INSTITUTIONS, Institution
-from jobs.city.messages import ADMISSIONS, Draft, Header, Order, Stay, admission, other, report
-from jobs.city.people import Doctor, Person, doctor, person
-from jobs.city.results import SERVICES, Result, corrected, results
+from jobs.city.people import Person, doctor, person
+from jobs.city.replies import KINDS as REPLIES
+from jobs.city.replies import reason, reply_or_query
+from jobs.city.reports import LABORATORY, Report, report
+from jobs.city.results import corrected
+from jobs.city.scene import Scene
 from jobs.city.truth import Expected, Row, Truth
 
 BASE = datetime(2026, 3, 2, 7, 0, 0)  # noqa: DTZ001 - HL7 writes local times
@@ -44,10 +51,9 @@ class Planned:
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
 
-_OTHERS = ("SIU^S12^SIU_S12", "MDM^T02^MDM_T02", "ORM^O01^ORM_O01")
-_REPORT = "ORU^R01^ORU_R01"
 _DOCTORS = 120
-_ORDERS_PER_TRANSPORT = 500_000
+_NUMBERS_PER_TRANSPORT = 500_000
+_NO_CHARSET = "CP-DEMO"
 _REMEMBERED = 50
 """So many of the last messages may be sent again, and so many reports be corrected."""
 
@@ -57,9 +63,29 @@ class _Reported:
     """A report that may be followed by another on the same order."""
 
     institution: Institution
-    order: Order
-    status: str
-    results: list[Result]
+    report: Report
+
+
+class Deck:
+    """Kinds of messages, dealt one after the other and then again, so that none is long in coming.
+
+    Args:
+        rng: mixes them.
+        kinds: MSH-9 of each; first comes one of each code (MSH-9.1), then the second of each, and so on.
+    """
+
+    def __init__(self, rng: Random, kinds: Sequence[str]) -> None:
+        mixed = rng.sample(kinds, len(kinds))
+        by_code = groupby(sorted(mixed, key=_code), _code)  # sorting keeps the mixed order within a code
+        turns = [turn for _, same in by_code for turn in enumerate(same)]
+        self._dealt = cycle(kind for _, kind in sorted(turns, key=lambda turn: turn[0]))
+
+    def deal(self) -> str:
+        return next(self._dealt)
+
+
+def _code(kind: str) -> str:
+    return kind.split("^", maxsplit=1)[0]
 
 
 class City:
@@ -84,8 +110,10 @@ class City:
         self._resendable: list[tuple[Planned, Header]] = []
         self._reported: list[_Reported] = []
         self._room = dict.fromkeys(self.numbers, 0)
-        self._orders = 0 if transport is Transport.MLLP else _ORDERS_PER_TRANSPORT
+        self._number = 0 if transport is Transport.MLLP else _NUMBERS_PER_TRANSPORT
         self._weights = [one.level.weight for one in INSTITUTIONS]
+        self._others = Deck(self.rng, (*MAKERS, *REPLIES))
+        self._admissions = Deck(self.rng, [f"ADT^{event}^{name}" for event, name in ADMISSIONS.items()])
 
     def messages(self, count: int) -> Iterator[Planned]:
         """``count`` messages, one after the other; ``truth`` grows with them."""
@@ -97,21 +125,20 @@ class City:
     def _next(self) -> Planned:  # noqa: PLR0911 - one kind of message each
         self.clock += timedelta(seconds=self.rng.randrange(1, 20))
         chance = self.rng.random()
-        if chance < 0.04 and self._resendable:
+        if chance < 0.03 and self._resendable:
             return self._resend()
-        if chance < 0.05 and self._resendable:
+        if chance < 0.04 and self._resendable:
             return self._reused_control_id()
-        if chance < 0.07:
+        if chance < 0.06:
             return self._malformed()
         institution, who = self._institution(), self.rng.choice(self.people)
-        if chance < 0.09:
+        if chance < 0.07:
             return self._training(institution, who)
-        if chance < 0.17:
-            kind = self.rng.choice(_OTHERS)
-            return self._read(other(self._header(institution, kind), who, self.rng.randrange(10**6)))
-        if chance < 0.55:
-            return self._read(self._admission(self._header(institution, ""), who))
-        if chance < 0.60 and self._reported:
+        if chance < 0.19:
+            return self._other(institution, who)
+        if chance < 0.57:
+            return self._read(admission(self._scene(self._header(institution, self._event()), who)))
+        if chance < 0.62 and self._reported:
             return self._read(self._later_report())
         return self._read(self._report(institution, who))
 
@@ -123,7 +150,9 @@ class City:
             self.numbers[institution.code] += 1
             letter = "M" if self.transport is Transport.MLLP else "F"
             control_id = f"{institution.code}{letter}{self.numbers[institution.code]:07d}"
-        return Header(institution, kind, control_id, self.clock)
+        # some programs make up a name for their charset; what is known of the source counts then
+        odd = not institution.declares and self.rng.random() < 0.02
+        return Header(institution, kind, control_id, self.clock, charset=_NO_CHARSET if odd else None)
 
     def _read(self, draft: Draft, disposition: str = "accepted") -> Planned:
         header = draft.header
@@ -133,55 +162,45 @@ class City:
         self._resendable = [*self._resendable[1 - _REMEMBERED :], (planned, header)]
         return planned
 
-    def _admission(self, header: Header, who: Person) -> Draft:
-        event = self.rng.choice(tuple(ADMISSIONS))
-        kind = f"ADT^{event}^{ADMISSIONS[event]}"
-        return admission(replace(header, kind=kind), who, self._stay(who, event))
+    def _scene(self, header: Header, who: Person) -> Scene:
+        self._number += 1
+        other = self.people[(who.number + self.rng.randrange(1, len(self.people))) % len(self.people)]
+        return Scene(self.rng, header, who, other, self.doctors, self._number)
 
-    def _stay(self, who: Person, event: str = "") -> Stay:
-        return Stay(
-            visit=f"V{who.number:06d}{self.rng.randrange(10)}",
-            kind="O" if event == "A04" else "I",
-            ward=f"W{self.rng.randrange(1, 20):02d}",
-            room=self.rng.randrange(1, 30),
-            bed=self.rng.randrange(1, 5),
-            doctor=self._doctor(),
-            admitted=self.clock - timedelta(hours=self.rng.randrange(1, 200)),
-            discharged=self.clock if event == "A03" else None,
-            prior_ward=f"W{self.rng.randrange(1, 20):02d}" if event in ("A02", "A12") else None,
-        )
+    def _event(self) -> str:
+        """MSH-9 of an admission: half of them of the common ones, half of all there are."""
+        if self.rng.random() < 0.5:
+            return self._admissions.deal()
+        event = self.rng.choice(COMMON)
+        return f"ADT^{event}^{ADMISSIONS[event]}"
 
-    def _doctor(self) -> Doctor:
-        return self.rng.choice(self.doctors)
+    def _other(self, institution: Institution, who: Person) -> Planned:
+        kind = self._others.deal()
+        scene = self._scene(self._header(institution, kind), who)
+        if kind in MAKERS:
+            return self._read(MAKERS[kind](scene))
+        expected = Expected(institution.source, scene.header.control_id, "ignored", reason(kind))
+        return Planned(institution, reply_or_query(scene), "AA", expected)
 
     def _report(self, institution: Institution, who: Person) -> Draft:
         """A first report, final or preliminary."""
-        status = self.rng.choices(("F", "P"), (8, 2))[0]
-        taken = self.clock - timedelta(minutes=self.rng.randrange(20, 300))
-        self._orders += 1
-        order = Order(
-            number=self._orders,
-            person=who,
-            service=self.rng.choice(SERVICES),
-            orderer=self._doctor(),
-            ordered=taken - timedelta(minutes=self.rng.randrange(5, 60)),
-            taken=taken,
-            stay=self._stay(who) if self.rng.random() < 0.5 else None,
-        )
-        return self._told(_Reported(institution, order, status, results(self.rng, status)))
+        scene = self._scene(self._header(institution, LABORATORY), who)
+        said = Report.of(scene, self.rng.choices(("F", "P"), (8, 2))[0])
+        return self._told(scene.header, said)
 
     def _later_report(self) -> Draft:
         """Another report on an order: the final one after a preliminary one, or a correction of a final one."""
         before = self._reported.pop(self.rng.randrange(len(self._reported)))
-        if before.status == "P":
-            final = [replace(one, status="F") for one in before.results]
-            return self._told(replace(before, status="F", results=final))
-        return self._told(replace(before, status="C", results=corrected(self.rng, before.results)))
+        said = before.report
+        if said.status == "P":
+            said = replace(said, status="F", results=[replace(one, status="F") for one in said.results])
+        else:
+            said = replace(said, status="C", results=corrected(self.rng, said.results))
+        return self._told(self._header(before.institution, LABORATORY), said)
 
-    def _told(self, said: _Reported) -> Draft:
-        self._reported = [*self._reported[1 - _REMEMBERED :], said]
-        header = self._header(said.institution, _REPORT)
-        return report(header, said.order, said.status, said.results)
+    def _told(self, header: Header, said: Report) -> Draft:
+        self._reported = [*self._reported[1 - _REMEMBERED :], _Reported(header.institution, said)]
+        return report(header, said)
 
     def _resend(self) -> Planned:
         """The same message again: as it was, or with a new MSH-7 of the same day."""
@@ -200,19 +219,19 @@ class City:
         same_day = [
             one
             for one in self._resendable
-            if one[1].kind[:3] == "ADT" and one[1].sent.date() == self.clock.date()
+            if one[1].code == "ADT" and one[1].sent.date() == self.clock.date()
         ]
         if not same_day:
             return self._resend()
         first, _ = self.rng.choice(same_day)
         again = self._header(first.institution, "ADT^A08^ADT_A01", first.expected.control_id)
-        draft = admission(again, self.rng.choice(self.people), self._stay(self.people[0]))
+        draft = admission(self._scene(again, self.rng.choice(self.people)))
         expected = replace(first.expected, disposition="conflict")
         return Planned(first.institution, draft.payload(), "AA", expected, draft.rows)
 
     def _training(self, institution: Institution, who: Person) -> Planned:
         header = replace(self._header(institution, "ORM^O01^ORM_O01"), processing_id=self.rng.choice("TD"))
-        draft = other(header, who, 1)
+        draft = MAKERS[header.kind](self._scene(header, who))
         expected = Expected(institution.source, header.control_id, "ignored", "HL7-PROCESSING-ID")
         return Planned(institution, draft.payload(), "AA", expected)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-Value = str | int | float | None
+Value = str | int | float | bool | None
 Row = dict[str, Value | list[str]]
 
 

@@ -14,11 +14,13 @@ from deltalake import write_deltalake
 from stdnum.cn import ric, uscc
 
 from connectors.hl7_files import FileMessage, read_messages
+from jobs.city.admissions import ADMISSIONS
 from jobs.city.compare import Difference, compare
 from jobs.city.corpus import corpus
+from jobs.city.families import MAKERS
 from jobs.city.institutions import INSTITUTIONS, Level
-from jobs.city.messages import ADMISSIONS, OBSERVATION, PATIENT, REPORT, SEGMENT
 from jobs.city.people import FAMILY_NAMES, GIVEN_NAMES
+from jobs.city.replies import KINDS as REPLIES
 from jobs.city.send import write_files
 from jobs.city.settings import source_settings
 from jobs.city.traffic import City, Planned, Transport
@@ -27,8 +29,10 @@ from jobs.cli.main import app
 from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
+from schemas.hl7v2.mappings import FAMILIES
 from schemas.table import INSTANT, Field, Table
-from schemas.tables import LEDGER, NORMALISED, QUARANTINE, TABLES
+from schemas.tables import LEDGER, NORMALISED, OBSERVATION, PATIENT, QUARANTINE, SEGMENT, TABLES
+from schemas.tables.normalised import DIAGNOSTIC_REPORT, FINDING, MESSAGE_HEADER
 from schemas.tables.structures import IDENTIFIER
 
 COUNT = 600
@@ -83,14 +87,16 @@ def test_the_same_seed_gives_the_same_bytes_and_truth() -> None:
 
 
 def test_traffic_has_everything_that_happens_in_a_city(sent: tuple[City, list[Planned]]) -> None:
-    city, messages = sent
-    kinds = Counter(
-        str(row["message_type"]) for planned in messages for row in planned.rows.get(SEGMENT, [])[:1]
-    )
-    assert {kind for kind in kinds if kind.startswith("ADT")} == {f"ADT^{event}" for event in ADMISSIONS}
-    assert {"ORU^R01", "SIU^S12", "MDM^T02", "ORM^O01"} <= set(kinds)
+    city, _ = sent
     assert set(city.truth.dispositions()) == {"accepted", "duplicate", "conflict", "ignored", "quarantined"}
-    observations = city.truth.tables[OBSERVATION]
+    reasons = {one.code for one in city.truth.messages if one.disposition == "ignored"}
+    assert reasons == {"HL7-PROCESSING-ID", "HL7-REPLY", "HL7-QUERY"}
+    assert {row["code"] for row in city.truth.tables[FINDING.name]} == {
+        "HL7-NM-INVALID", "HL7-DTM-INVALID", "HL7-CHARSET-UNKNOWN",
+    }  # fmt: skip
+    documents = [row for row in city.truth.tables[OBSERVATION.name] if row.get("value_size")]
+    assert {bool(row["value_object_path"]) for row in documents} == {True, False}
+    observations = [one for one in city.truth.tables[OBSERVATION.name] if one["message_type"] == "ORU^R01"]
     assert {row["value_type"] for row in observations} == {"NM", "SN", "ST", "CE"}
     assert {row["status"] for row in observations} == {"P", "F", "C"}
     assert {"10*9/L", "×10⁹/L"} <= {row["unit_code"] for row in observations}
@@ -102,10 +108,39 @@ def test_traffic_has_everything_that_happens_in_a_city(sent: tuple[City, list[Pl
     assert max(lines.values()) <= 20
 
 
+def test_every_family_comes_early_and_admissions_and_reports_are_most(
+    sent: tuple[City, list[Planned]],
+) -> None:
+    kinds = Counter(_kind(planned) for planned in sent[1] if planned.payload.startswith(b"MSH|^~"))
+    codes: Counter[str] = Counter()
+    for kind, count in kinds.items():
+        codes[kind[:3]] += count
+    assert {family.code for family in FAMILIES} - {"OMP"} <= set(codes)
+    assert {kind for kind in kinds if kind.startswith("ADT")} == {f"ADT^{event}" for event in ADMISSIONS}
+    assert 0.33 * COUNT < codes["ADT"] < 0.45 * COUNT
+    assert 0.38 * COUNT < codes["ORU"] < 0.52 * COUNT
+    rows = sent[0].truth.tables
+    assert {table.name for table in NORMALISED} == set(rows)
+    for declared in ("utf-8", "gb18030"):
+        readers = {row["code"] for row in rows[MESSAGE_HEADER.name] if row["charset_used"] == declared}
+        assert len(readers) > 10
+
+
+def test_every_event_of_every_family_comes() -> None:
+    found = {_kind(planned) for planned in City(1, Transport.MLLP).messages(1_000)}
+    assert {kind.rpartition("^")[0] for kind in (*MAKERS, *REPLIES)} <= found
+
+
+def _kind(planned: Planned) -> str:
+    """MSH-9 without the structure."""
+    fields = planned.payload.split(b"|", 9)
+    return b"^".join(fields[8].split(b"^")[:2]).decode("ascii", "replace") if len(fields) > 8 else ""
+
+
 def test_reports_are_corrected_on_the_same_order(sent: tuple[City, list[Planned]]) -> None:
     told: dict[object, list[object]] = {}
     for planned in sent[1]:
-        for row in planned.rows.get(REPORT, []):
+        for row in planned.rows.get(DIAGNOSTIC_REPORT.name, []):
             told.setdefault(row["filler_order"], []).append(row["status"])
     several = {tuple(statuses) for statuses in told.values() if len(statuses) > 1}
     assert {("F", "C"), ("P", "F")} <= several
@@ -137,7 +172,7 @@ def test_every_segment_of_what_is_read_has_rows(sent: tuple[City, list[Planned]]
             positions = {row["segment_index"] for rows in planned.rows.values() for row in rows}
             lines = planned.payload.decode(planned.institution.charset).rstrip("\r").split("\r")
             assert positions == set(range(len(lines)))
-            texts = {row["segment_index"]: row["text"] for row in planned.rows[SEGMENT]}
+            texts = {row["segment_index"]: row["text"] for row in planned.rows.get(SEGMENT.name, [])}
             assert all(lines[int(str(place))] == text for place, text in texts.items())
 
 
@@ -300,25 +335,25 @@ def test_which_of_equal_messages_is_the_duplicate_plays_no_part(written: Written
 
 
 def test_a_lost_row_is_missing(written: Written) -> None:
-    (found,) = written.with_rows(lambda name, rows: rows[1:] if name == OBSERVATION else rows)
-    assert (found.table, found.missing, found.surplus, found.differing) == (OBSERVATION, 1, 0, 0)
+    (found,) = written.with_rows(lambda name, rows: rows[1:] if name == OBSERVATION.name else rows)
+    assert (found.table, found.missing, found.surplus, found.differing) == (OBSERVATION.name, 1, 0, 0)
 
 
 def test_a_doubled_row_is_too_many(written: Written) -> None:
-    (found,) = written.with_rows(lambda name, rows: [*rows, rows[0]] if name == PATIENT else rows)
-    assert (found.table, found.missing, found.surplus, found.differing) == (PATIENT, 0, 1, 0)
+    (found,) = written.with_rows(lambda name, rows: [*rows, rows[0]] if name == PATIENT.name else rows)
+    assert (found.table, found.missing, found.surplus, found.differing) == (PATIENT.name, 0, 1, 0)
 
 
 def test_a_wrong_value_is_told_by_its_column_and_not_by_itself(written: Written) -> None:
     def damaged(name: str, rows: list[Row]) -> list[Row]:
-        if name != OBSERVATION:
+        if name != OBSERVATION.name:
             return rows
         return [{**rows[0], "value_text": "Geheim", "unit_code": "Geheim"}, *rows[1:]]
 
     (found,) = written.with_rows(damaged)
     assert (found.missing, found.surplus, found.differing) == (0, 0, 1)
     assert found.columns == ("unit_code", "value_text")
-    first = written.city.truth.tables[OBSERVATION][0]
+    first = written.city.truth.tables[OBSERVATION.name][0]
     assert found.examples == (f"{first['source']} {first['control_id']}, segment {first['segment_index']}",)
     assert "Geheim" not in found.sentence()
     assert "unit_code" in found.sentence()
