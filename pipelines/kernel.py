@@ -27,7 +27,11 @@ T = TypeVar("T")
 
 def kernel(function: Callable[P, T]) -> Callable[P, T]:
     """Compile a function of numpy arrays and numbers; nothing of Python is called within."""
-    return cast("Callable[P, T]", numba.njit(nogil=True, cache=True)(function))
+    try:
+        compiled = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # nowhere to keep it: a read-only system without a home; each process compiles anew
+        compiled = numba.njit(nogil=True)(function)
+    return cast("Callable[P, T]", compiled)
 
 
 @intrinsic
