@@ -66,15 +66,16 @@ class Entries:
         return len(self.owner)
 
     def lists(self, values: pa.Array, keep: pa.Array | None = None) -> pa.Array:
-        """One list of values for each row, of the entries that are to be kept."""
+        """One list of values for each row, of the entries that are to be kept; null where there is none."""
         owner = self.owner
         if keep is not None:
             flags = keep.to_numpy(zero_copy_only=False)
             if not flags.all():
                 owner, values = owner[flags], values.filter(keep)
+        counts = np.bincount(owner, minlength=self.count)
         offsets = np.zeros(self.count + 1, np.int32)
-        np.cumsum(np.bincount(owner, minlength=self.count), out=offsets[1:])
-        return pa.ListArray.from_arrays(pa.array(offsets), values)
+        np.cumsum(counts, out=offsets[1:])
+        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(counts == 0))
 
 
 @dataclass

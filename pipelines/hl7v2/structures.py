@@ -26,8 +26,8 @@ def text_lists(columns: Columns, places: Sequence[Place], name: str) -> pa.Array
 
 
 def no_lists(item: pa.DataType, count: int) -> pa.Array:
-    """An empty list in every row."""
-    return pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.nulls(0, item))
+    """No list in any row."""
+    return pa.nulls(count, pa.list_(item))
 
 
 def structure_lists(columns: Columns, places: Sequence[Place], name: str, struct: pa.StructType) -> pa.Array:

@@ -43,7 +43,7 @@ class Subjects:
         """
         lists = identifier_lists(columns, places, "PID", authority)
         starts = lists.offsets.to_numpy()[:-1]
-        filled = pc.list_value_length(lists).to_numpy() > 0
+        filled = pc.fill_null(pc.list_value_length(lists), 0).to_numpy() > 0
         flat = lists.values
         if not len(flat):
             empty = pa.nulls(len(lists), pa.string())

@@ -107,6 +107,7 @@ def test_the_tables_took_what_python_hl7_finds() -> None:
         result = parsed([message])
         for mapping in MAPPINGS:
             table_name = mapping.table.name
+            lists = {field.name for field in mapping.table.fields if pa.types.is_list(field.type)}
             rows = result.tables[table_name].to_pylist() if table_name in result.tables else []
             for row in rows:
                 if str(theirs[row["segment_index"]][0]) != mapping.segment:
@@ -116,6 +117,7 @@ def test_the_tables_took_what_python_hl7_finds() -> None:
                     # several places, lists, other segments and chosen repetitions are in the golden messages
                     if (
                         len(places) > 1
+                        or column in lists
                         or not isinstance(row[column], Value)
                         or place.segment != mapping.segment
                         or place.first
