@@ -22,7 +22,7 @@ from pipelines.hl7v2.split import Split, name_code
 from pipelines.hl7v2.times import Clock, Times, read_times
 from schemas.hl7v2.datatypes import PREFERRED
 from schemas.hl7v2.mapping import Place
-from schemas.hl7v2.structure import BEFORE, DETAILS, IN_ORDER_GROUP, ONCE_IN_MESSAGE
+from schemas.hl7v2.structure import BEFORE, DETAILS, IN_ORDER_GROUP, OF_DETAIL, ONCE_IN_MESSAGE
 
 I32 = np.ndarray[tuple[int], np.dtype[np.int32]]
 Wanted = Mapping[str, Mapping[int, tuple[Part, ...]]]
@@ -158,6 +158,10 @@ class Columns:
             if other == "SPM":
                 before = self.row_of(other)[self.relations.specimen[mine.segments]]
                 found = np.where(before >= 0, before, found)
+            elif other in OF_DETAIL and name in DETAILS:
+                behind = self._after(mine, theirs, name)
+                detail = self.relations.detail[theirs.segments[behind]]
+                found = np.where((behind >= 0) & (detail == mine.segments), behind, found)
             return found
         return self._before(mine, theirs) if other in BEFORE else self._after(mine, theirs, name)
 
@@ -201,6 +205,8 @@ class Columns:
             return self.row_of(name)[self.relations.parent[children.segments]]
         if name in ONCE_IN_MESSAGE:
             return self._first_in_message(name)[children.message]
+        if child in OF_DETAIL and name in DETAILS:
+            return self.row_of(name)[self.relations.detail[children.segments]]
         found = self._before(children, mine)
         place = np.maximum(found, 0)
         same = (
@@ -295,7 +301,10 @@ class Columns:
             return names.pop()
         if "OBR" in names and names <= IN_ORDER_GROUP and name not in {*DETAILS, "ORC"}:
             # what an order group says can be read from its OBR, if it has one
-            grouped = self.relations.group[self.rows(name).segments] >= 0
+            segments = self.rows(name).segments
+            grouped = self.relations.group[segments] >= 0
+            if "SPM" in names:
+                grouped |= self.relations.specimen[segments] >= 0
             if np.array_equal(grouped, self.link(name, "OBR") >= 0):
                 return "OBR"
         return None

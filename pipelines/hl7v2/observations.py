@@ -60,7 +60,12 @@ def _line_numbers(made: TableRows) -> I32:
     low, high = np.stack([one.low for one in keys]), np.stack([one.high for one in keys])
     line = np.empty(len(rows), np.int32)
     slots = np.full(1 << max(4, int(2 * len(rows)).bit_length()), -1, np.int64)
-    order = made.messages.columns.link("OBX", "OBR")
+    relations = made.messages.columns.relations
+    order, specimen, patient = (
+        of[rows.segments] for of in (relations.group, relations.specimen, relations.patient)
+    )
+    # without an order, a result is one of its specimen, else of its patient
+    order = np.where(order >= 0, order, -2 - np.where(specimen >= 0, specimen, patient))
     _lines(made.messages.columns.split.data, rows.message, order, low, high, slots, line)
     return line
 
@@ -72,7 +77,7 @@ def _lines(data: U8, message: I64, order: I64, low: Grid, high: Grid, slots: I64
     mask = len(slots) - 1
     for row in range(len(message)):
         hashed = np.uint64(0xCBF29CE484222325) ^ np.uint64(message[row])
-        hashed = (hashed ^ np.uint64(order[row] + 1)) * np.uint64(0x100000001B3)
+        hashed = (hashed ^ np.uint64(order[row])) * np.uint64(0x100000001B3)
         for key in range(keys):
             for at in range(low[key, row], high[key, row]):
                 hashed = (hashed ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
