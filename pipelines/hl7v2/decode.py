@@ -501,7 +501,9 @@ class _Work:
         if joined:
             self._note([row], CONTINUED, "ADD")
             text, structure = joined
-        if bits & (headers.POINTER | headers.UNFINISHED) or header.field(14).strip(b' "'):
+        if bits & (headers.POINTER | headers.UNFINISHED) or any(
+            byte > 0x20 and byte != 0x22 for byte in header.field(14)
+        ):
             self._note([row], FRAGMENT)
         sent = header.field(18)
         if _is_unknown(sent, header.repetition_separator):
