@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from pipelines.hl7v2.decode import Decoded
-from pipelines.hl7v2.gather import texts
-from pipelines.hl7v2.locate import Rows, Spans, parts, repetitions
-from pipelines.hl7v2.split import Split, split_batch
+from pipelines.hl7v2.decode import USUAL_DELIMITERS, Decoded, Delimiters
+from pipelines.hl7v2.split import split_batch
+from pipelines.hl7v2.unescape import unescape
 
 Leaf = str
 Component = tuple[Leaf, ...]
@@ -32,56 +29,56 @@ class Segment:
     fields: tuple[FieldValue, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A part of a message, and the same with the usual delimiters in place of its own."""
+
+    text: bytes
+    structure: bytes
+
+    def cut(self, delimiter: bytes) -> list[_Text]:
+        """What stands between the delimiters."""
+        pieces = []
+        at = 0
+        for piece in self.structure.split(delimiter):
+            pieces.append(_Text(self.text[at : at + len(piece)], piece))
+            at += len(piece) + 1
+        return pieces
+
+
 def read_trees(decoded: Decoded) -> list[list[Segment]]:
     """The trees of the readable messages of a batch; made for looking at messages, not for many of them."""
     split = split_batch(decoded)
     trees: list[list[Segment]] = [[] for _ in decoded.rows]
-    for segment in range(len(split)):
-        trees[int(split.message[segment])].append(_segment(split, segment))
+    for message, start, end in zip(
+        split.message.tolist(), split.starts.tolist(), split.ends.tolist(), strict=True
+    ):
+        segment = _Text(split.data[start:end].tobytes(), split.structure[start:end].tobytes())
+        delimiters = decoded.delimiters.get(message, USUAL_DELIMITERS)
+        trees[message].append(_segment(segment, delimiters, decoded.codec_of(message)))
     return trees
 
 
-def _segment(split: Split, segment: int) -> Segment:
-    first, last = split.first_separator[segment], split.first_separator[segment + 1]
-    start, end = int(split.starts[segment]), int(split.ends[segment])
-    after = int(split.separators[first]) if first < last else end
-    name = split.data[start:after].tobytes().decode()
-    is_header = name.upper() == "MSH"
-    rows = Rows(split, np.array([segment]), int(is_header), {}, {})
-    count = int(last - first) + int(is_header)
-    fields = [_field(split, rows, number) for number in range(1, count + 1)]
-    if is_header and fields:
-        fields[0] = (((split.data[after : after + 1].tobytes().decode(),),),)
-        if len(fields) > 1:
-            whole = rows.whole(2).filled()
-            encoding = split.data[int(whole.low[0]) : int(whole.high[0])].tobytes().decode()
-            fields[1] = (((encoding,),),) if encoding else ()
-    return Segment(name, tuple(fields))
+def _segment(segment: _Text, delimiters: Delimiters, codec: str) -> Segment:
+    first, *others = segment.cut(b"|")
+    name = first.text.decode()
+    if name.upper() != "MSH":
+        return Segment(name, tuple(_field(one, delimiters, codec) for one in others))
+    # MSH-1 is the separator behind the name, and nothing in MSH-2 is one (HL7 v2.5.1 §2.5.4)
+    own = [segment.text[len(first.text) : len(first.text) + 1], *(one.text for one in others[:1])]
+    fields = [(((one.decode(),),),) if one else () for one in own if others]
+    return Segment(name, (*fields, *(_field(one, delimiters, codec) for one in others[1:])))
 
 
-def _field(split: Split, rows: Rows, number: int) -> FieldValue:
-    whole = rows.whole(number)
-    if whole.empty:
+def _field(field: _Text, delimiters: Delimiters, codec: str) -> FieldValue:
+    if not field.text:
         return ()
-    found = repetitions(split.structure, whole, rows.repeated)
-    values: list[Repetition] = [()] * (_count(split, whole, 0, 0x7E) + 1)
-    for place in range(len(found.owner)):
-        spans = found.spans.take(np.array([place]))
-        components = _count(split, spans, 0, 0x5E) + 1
-        values[int(found.number[place])] = tuple(
-            _component(split, rows, spans, component) for component in range(1, components + 1)
+    return tuple(
+        tuple(
+            tuple(unescape(leaf.text.decode(), delimiters, codec) for leaf in component.cut(b"&"))
+            for component in repetition.cut(b"^")
         )
-    return tuple(values)
-
-
-def _component(split: Split, rows: Rows, spans: Spans, component: int) -> Component:
-    inner = parts(split.structure, spans, ((component, 0),))[component, 0]
-    count = 1 if inner.empty else _count(split, inner, 0, 0x26) + 1
-    asked = tuple((component, number) for number in range(1, count + 1))
-    found = parts(split.structure, spans, asked)
-    return tuple(texts(split, found[part], rows.segments)[0].as_py() or "" for part in asked)
-
-
-def _count(split: Split, spans: Spans, row: int, delimiter: int) -> int:
-    low, high = int(spans.low[row]), int(spans.high[row])
-    return int(np.count_nonzero(split.structure[low:high] == delimiter))
+        if repetition.text
+        else ()
+        for repetition in field.cut(b"~")
+    )

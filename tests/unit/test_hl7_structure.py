@@ -76,7 +76,7 @@ def test_notes_are_about_what_precedes_them(table: str, code: str, lines: tuple[
 
 
 def test_notes_about_what_no_table_takes_are_about_nothing_else() -> None:
-    assert rows("patient", "ADT^A08", "ZZZ|1", "NTE|1||n")[0]["notes"] == []
+    assert rows("patient", "ADT^A08", "ZZZ|1", "NTE|1||n")[0]["notes"] is None
 
 
 def test_lines_of_a_result_are_counted_within_their_order_specimen_or_patient() -> None:
