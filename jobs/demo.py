@@ -23,6 +23,7 @@ from jobs.city.truth import Truth
 from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from schemas.errors import LakeError, TransportError
+from schemas.tables.normalised import MESSAGE_HEADER
 
 FOLDER = Path(".phl") / "demo"
 _PATIENCE = 60
@@ -37,9 +38,20 @@ GROUP BY ALL ORDER BY institution"""
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demonstration found: messages by disposition, seconds, and differences from the truth."""
+    """What the demonstration found.
+
+    Attributes:
+        dispositions: messages by disposition.
+        kinds: how many kinds of messages (code and trigger) were read.
+        tables: how many tables have rows.
+        rows: how many rows were compared.
+        seconds: that all of it took.
+        differences: from the truth.
+    """
 
     dispositions: dict[str, int]
+    kinds: int
+    tables: int
     rows: int
     seconds: float
     differences: list[Difference]
@@ -90,8 +102,10 @@ class Demo:
         self.say("comparing every table with what the city knows")
         settings = load_settings(self.config)
         found = compare(Lake(settings.lake_location()), truth)
-        rows = sum(len(table) for table in truth.tables.values())
-        return Outcome(truth.dispositions(), rows, time.monotonic() - began, found)
+        rows = sum(map(len, truth.tables.values()))
+        kinds = {row["message_type"] for row in truth.tables[MESSAGE_HEADER.name]}
+        seconds = time.monotonic() - began
+        return Outcome(truth.dispositions(), len(kinds), len(truth.tables), rows, seconds, found)
 
     def _send(self, city: City) -> None:
         count = self.messages * 2 // 3

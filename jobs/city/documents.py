@@ -13,7 +13,7 @@ from jobs.city.visits import add_person_and_visit
 from schemas.modality import object_path
 from schemas.tables.normalised import DOCUMENT_REFERENCE, OBSERVATION
 
-KINDS = tuple(f"MDM^T{number:02d}^{'MDM_T02' if number % 2 == 0 else 'MDM_T01'}" for number in range(1, 12))
+KINDS = tuple(f"MDM^T{number:02d}^{'MDM_T01' if number % 2 else 'MDM_T02'}" for number in (*range(2, 12), 1))
 """Those with an even number bring the document itself."""
 
 _SUMMARY = Code("18842-5", "出院小结", "LN")

@@ -17,7 +17,7 @@ CITY_OFFSET = timedelta(hours=8)
 """Asia/Shanghai, which has had no summer time since 1991."""
 
 APPLICATIONS: Mapping[str, str] = {
-    "ADT": "HIS", "BAR": "HIS", "DFT": "HIS", "ORU": "LIS", "OUL": "LIS", "OMI": "RIS", "RDE": "PHARM",
+    "ADT": "HIS", "BAR": "HIS", "DFT": "HIS", "ORU": "LIS", "OUL": "LIS", "OMI": "RIS", "OMP": "EMR", "RDE": "PHARM",
     "RDS": "PHARM", "RAS": "PHARM", "RGV": "PHARM", "MDM": "EMR", "PPR": "EMR", "VXU": "VACC", "SIU": "SCHED",
 }  # fmt: skip
 """Message code → what writes it (MSH-3); what is not here comes from ``APP``."""

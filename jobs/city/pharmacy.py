@@ -1,4 +1,4 @@
-"""Medication: encoded (RDE), dispensed (RDS), given (RAS), to be given (RGV); and vaccinations (VXU)."""
+"""Medication: ordered (OMP), encoded (RDE), dispensed (RDS), given (RAS), to be given (RGV); and vaccinations (VXU)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ from schemas.tables.normalised import (
 )
 
 PRESCRIPTIONS = (
-    "RDE^O11^RDE_O11",
-    "RDE^O25^RDE_O11",
-    "RDS^O13^RDS_O13",
-    "RAS^O17^RAS_O17",
+    "OMP^O09^OMP_O09", "RDE^O11^RDE_O11", "RDE^O25^RDE_O11", "RDS^O13^RDS_O13", "RAS^O17^RAS_O17",
     "RGV^O15^RGV_O15",
-)
+)  # fmt: skip
 VACCINATIONS = ("VXU^V04^VXU_V04",)
 
 _MEDICATIONS = (
@@ -206,7 +203,7 @@ def _add_to_be_given(draft: Draft, one: Prescription) -> None:
 _ADD = {
     "RXO": _add_ordered, "RXE": _add_encoded, "RXD": _add_dispensed, "RXA": _add_given, "RXG": _add_to_be_given,
 }  # fmt: skip
-_SEGMENTS = {"RDE": ("RXE",), "RDS": ("RXE", "RXD"), "RAS": ("RXA",), "RGV": ("RXG",)}
+_SEGMENTS = {"OMP": ("RXO",), "RDE": ("RXE",), "RDS": ("RXE", "RXD"), "RAS": ("RXA",), "RGV": ("RXG",)}
 
 
 def vaccination(scene: Scene) -> Draft:

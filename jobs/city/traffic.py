@@ -20,6 +20,7 @@ from jobs.city.reports import LABORATORY, Report, report
 from jobs.city.results import corrected
 from jobs.city.scene import Scene
 from jobs.city.truth import Expected, Row, Truth
+from schemas.hl7v2.mappings import family_of
 
 BASE = datetime(2026, 3, 2, 7, 0, 0)  # noqa: DTZ001 - HL7 writes local times
 """When the city's first message is sent, in its own time."""
@@ -70,22 +71,23 @@ class Deck:
     """Kinds of messages, dealt one after the other and then again, so that none is long in coming.
 
     Args:
-        rng: mixes them.
-        kinds: MSH-9 of each; first comes one of each code (MSH-9.1), then the second of each, and so on.
+        rng: mixes the families.
+        kinds: MSH-9 of each. The first of each family come first, then the second of each, and so on.
     """
 
     def __init__(self, rng: Random, kinds: Sequence[str]) -> None:
-        mixed = rng.sample(kinds, len(kinds))
-        by_code = groupby(sorted(mixed, key=_code), _code)  # sorting keeps the mixed order within a code
-        turns = [turn for _, same in by_code for turn in enumerate(same)]
-        self._dealt = cycle(kind for _, kind in sorted(turns, key=lambda turn: turn[0]))
+        by_family = groupby(sorted(kinds, key=_family), _family)
+        turns = [(turn, rng.random(), kind) for _, same in by_family for turn, kind in enumerate(same)]
+        self._dealt = cycle(kind for _, _, kind in sorted(turns))
 
     def deal(self) -> str:
         return next(self._dealt)
 
 
-def _code(kind: str) -> str:
-    return kind.split("^", maxsplit=1)[0]
+def _family(kind: str) -> str:
+    code, trigger, _ = kind.split("^")
+    family = family_of(code, trigger)
+    return family.doc if family else code
 
 
 class City:

@@ -34,6 +34,8 @@ def demo_command(
             json.dumps(
                 {
                     "dispositions": outcome.dispositions,
+                    "kinds_of_messages": outcome.kinds,
+                    "tables": outcome.tables,
                     "rows_compared": outcome.rows,
                     "seconds": round(outcome.seconds, 1),
                     "differences": [vars(one) for one in outcome.differences],
@@ -47,8 +49,8 @@ def demo_command(
             typer.echo(one.sentence())
         if not outcome.differences:
             typer.echo(
-                f"the tables are what the city knows: {outcome.rows} rows compared, no difference"
-                f" ({outcome.seconds:.0f} s)"
+                f"the tables are what the city knows: {outcome.kinds} kinds of messages became"
+                f" {outcome.rows:,} rows of {outcome.tables} tables, no difference ({outcome.seconds:.0f} s)"
             )
         if keep:
             typer.echo(

@@ -28,10 +28,11 @@ def simulate_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
-    """Make up a city's traffic: admissions, reports, resends, reused control ids, corrections, what is no message.
+    """Make up a city's traffic: every family of HL7 v2, mostly admissions and reports, and what goes wrong with them.
 
-    All persons are made up. Beside the traffic comes the truth: what must become of each message, and which rows
-    must be in the tables. Exit 1 where the listener answered otherwise than it must.
+    Among them are resends, reused control ids, corrections, and what is no message. All persons are made up.
+    Beside the traffic comes the truth: what must become of each message, and which rows must be in the tables.
+    Exit 1 where the listener answered otherwise than it must.
     """
     import asyncio
 
