@@ -22,9 +22,6 @@ APPLICATIONS: Mapping[str, str] = {
 }  # fmt: skip
 """Message code → what writes it (MSH-3); what is not here comes from ``APP``."""
 
-_LISTS = ("notes", "reactions", "interpretation")
-"""Columns that hold an empty list where nothing is said."""
-
 _BEFORE = timedelta(seconds=40)
 """So long before it is told an event was recorded."""
 
@@ -167,7 +164,6 @@ class Draft:
             made |= {"patient_id": self.record, "patient_authority": header.institution.code}
         if self.stay and "visit_number" in known:
             made["visit_number"] = self.stay.visit
-        made |= {name: [] for name in _LISTS if name in known}
         made |= columns
         self.rows.setdefault(table.name, []).append(made)
         return made

@@ -235,6 +235,6 @@ def vaccination(scene: Scene) -> Draft:
     draft.row(
         OBSERVATION, at, placer_order=f"P{one.number:07d}", filler_order=f"RX{one.number:07d}", order_index=0,
         set_id="1", line=0, value_type="CE", value_text=value.sent, value_repetitions=1, status="F",
-        interpretation=[], **_ELIGIBILITY.coded("observation"), **value.coded("value"),
+        **_ELIGIBILITY.coded("observation"), **value.coded("value"),
     )  # fmt: skip
     return draft

@@ -119,7 +119,7 @@ def _add_results(draft: Draft, said: Report, columns: Row) -> None:
         draft.row(
             OBSERVATION, at, **columns, **one.columns(), set_id=str(number), line=0,
             report_status=said.status, effective_time=utc(said.taken),
-            notes=[NOTE] if number == len(said.results) else [],
+            notes=[NOTE] if number == len(said.results) else None,
         )  # fmt: skip
         for code in one.findings:
             draft.finding(code, at, 5)

@@ -147,7 +147,7 @@ class Result:
             "unit_display": unit[1] if len(unit) > 1 else None,
             "unit_system": unit[2] if len(unit) > 1 else None,
             "reference_range": self.reference or None,
-            "interpretation": [self.flag] if self.flag else [],
+            "interpretation": [self.flag] if self.flag else None,
             "status": self.status,
             "codes": list(self.findings),
         }

@@ -102,9 +102,9 @@ def test_traffic_has_everything_that_happens_in_a_city(sent: tuple[City, list[Pl
     assert {row["value_type"] for row in observations} == {"NM", "SN", "ST", "CE"}
     assert {row["status"] for row in observations} == {"P", "F", "C"}
     assert {"10*9/L", "×10⁹/L"} <= {row["unit_code"] for row in observations}
-    assert {tuple(flags) for row in observations if isinstance(flags := row["interpretation"], list)} == {
-        (), ("H",), ("L",), ("N",), ("A",)
-    }  # fmt: skip
+    flags = [row["interpretation"] for row in observations]
+    assert {one[0] for one in flags if isinstance(one, list)} == {"H", "L", "N", "A"}
+    assert None in flags
     lines = Counter((row["source"], row["control_id"]) for row in observations)
     assert min(lines.values()) >= 5
     assert max(lines.values()) <= 20
