@@ -76,13 +76,16 @@ def _lines(data: U8, message: I64, order: I64, low: Grid, high: Grid, slots: I64
     keys = len(low)
     mask = len(slots) - 1
     for row in range(len(message)):
-        hashed = np.uint64(0xCBF29CE484222325) ^ np.uint64(message[row])
+        hashed = (np.uint64(0xCBF29CE484222325) ^ np.uint64(message[row])) * np.uint64(0x100000001B3)
         hashed = (hashed ^ np.uint64(order[row])) * np.uint64(0x100000001B3)
         for key in range(keys):
             for at in range(low[key, row], high[key, row]):
                 hashed = (hashed ^ np.uint64(data[at])) * np.uint64(0x100000001B3)
             hashed = (hashed ^ np.uint64(0x1FF)) * np.uint64(0x100000001B3)
-        slot = np.int64((hashed ^ (hashed >> np.uint64(29))) & np.uint64(mask))
+        # mixed well, for the table is searched from slot to slot (the finish of MurmurHash3)
+        hashed = (hashed ^ (hashed >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        hashed = (hashed ^ (hashed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+        slot = np.int64((hashed ^ (hashed >> np.uint64(33))) & np.uint64(mask))
         while True:
             other = slots[slot]
             if other < 0:
