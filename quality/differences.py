@@ -73,7 +73,7 @@ DIFFERENCES: Final = {
     "QUARANTINE-SURPLUS": "ops/quarantine holds messages that are not quarantined",
     "ROWS-MISSING": "rows that messages claim are not in the table",
     "ROWS-DOUBLED": "rows that messages claim stand more than once in the table",
-    "ROWS-REPEATED": "the same segment of a message stands more than once in the table",
+    "ROWS-REPEATED": "what a segment of a message says once stands more than once in the table",
     "ROWS-SURPLUS": "the table holds rows that no message claims",
     "ROWS-MISPLACED": "rows stand in another month than their own time says",
     "ROWS-AHEAD": "the table holds rows of a batch that was never begun",

@@ -487,9 +487,8 @@ class _Partition:
         """Count the stretch's rows of a table per message into ``found``; rows of the open batch stay out."""
         ended = -1 if self.stream.last_batch is None else self.stream.last_batch
         open_batch = max(ended + 1, 1)
-        named = any(field.name == "segment_index" for field in table.fields) and table is not QUARANTINE
         # a row missing and another doubled would cancel out where only rows are counted
-        places = "count(DISTINCT segment_index)" if named else "count(*)"
+        places = f"count(DISTINCT row({', '.join(table.row_key)}))" if table.row_key else "count(*)"
         self.sql.rows(
             'CREATE OR REPLACE TEMP TABLE every_row AS SELECT "offset", reading, '
             f"CASE WHEN batch_number <= {ended} THEN 'ended' WHEN batch_number <= {open_batch} THEN 'open' "

@@ -40,6 +40,7 @@ class Table:
         sort_by: columns that rows are sorted by within a file.
         statistics: columns whose minimum, maximum and null count are kept in the log, so that files are
             pruned by them; few, since every refresh reads them.
+        row_key: columns that tell the rows of one message from each other; empty where none do.
     """
 
     name: str
@@ -48,10 +49,13 @@ class Table:
     partition_by: str | None = None
     sort_by: tuple[str, ...] = ()
     statistics: tuple[str, ...] = ()
+    row_key: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
-        unknown = {*filter(None, [self.partition_by]), *self.sort_by, *self.statistics} - set(names)
+        unknown = {
+            *filter(None, [self.partition_by]), *self.sort_by, *self.statistics, *self.row_key
+        } - set(names)  # fmt: skip
         if unknown or len(set(names)) != len(names):
             raise ValueError(f"{self.name}: columns unknown or repeated: {sorted(unknown)}")
 

@@ -19,6 +19,7 @@ from schemas.modality import Modality, Parsed
 from schemas.source import Source, Sources
 from schemas.table import Table
 from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
+from schemas.tables.normalised import FINDING
 
 TOPIC, TOPIC_ID = "raw.hl7v2", "qUCfKMB-QT6m9rXCjyCLzw"
 MONTH = date(2026, 3, 1)
@@ -41,7 +42,14 @@ def _no_parser(_raw: pa.Table, _sources: Sources) -> Parsed:
 
 
 MODALITY = Modality(
-    "hl7v2", TOPIC, RAW_HL7V2, (PATIENT, OBSERVATION, SEGMENT), 1, _no_envelopes, _no_triage, _no_parser
+    "hl7v2",
+    TOPIC,
+    RAW_HL7V2,
+    (PATIENT, OBSERVATION, SEGMENT, FINDING),
+    1,
+    _no_envelopes,
+    _no_triage,
+    _no_parser,
 )
 """Only its names and tables are looked at by what is tested with this lake."""
 
@@ -96,7 +104,7 @@ class SmallLake:
         ledger = [self._ledger(partition, offset, batch) for offset in offsets]
         for table in MODALITY.tables:
             rows = [
-                {**self._origin(partition, offset, batch), "segment_index": index, "line": index}
+                {**self._origin(partition, offset, batch), **_place(table, index)}
                 for offset in offsets
                 for index in range(claims(offset).get(table.name, 0))
             ]
@@ -253,7 +261,16 @@ def claims(offset: int) -> dict[str, int]:
     """Rows of the message at an offset, by table."""
     if disposition(offset) not in ("accepted", "conflict"):
         return {}
-    return {PATIENT.name: 1, SEGMENT.name: 2, OBSERVATION.name: 3} if offset % 2 else {SEGMENT.name: 2}
+    if offset % 2 == 0:
+        return {SEGMENT.name: 2}
+    return {PATIENT.name: 1, SEGMENT.name: 2, OBSERVATION.name: 3, FINDING.name: 2}
+
+
+def _place(table: Table, index: int) -> Row:
+    """What tells a row of a message from others: its segment; of findings, which may be on one segment, the field."""
+    if table is FINDING:
+        return {"segment_index": 1, "code": "HL7-DTM-INVALID", "field": index}
+    return {"segment_index": index, "line": index}
 
 
 def small_lake(location: LakeLocation) -> SmallLake:

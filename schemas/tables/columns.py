@@ -158,8 +158,15 @@ MASTER_FILE: tuple[Field, ...] = (
 """What is done with a record of a master file (HL7 v2.5.1 §8.5), or with a member of the staff (§15.3)."""
 
 
-def normalised(name: str, doc: str, *fields: Field) -> Table:
-    """A table ``normalised/<name>``: one row per thing that a message states, as it states it."""
+def normalised(name: str, doc: str, *fields: Field, row_key: tuple[str, ...] = ("segment_index",)) -> Table:
+    """A table ``normalised/<name>``: one row per thing that a message states, as it states it.
+
+    Args:
+        name: its name.
+        doc: one sentence.
+        fields: its own columns.
+        row_key: what tells the rows of a message from each other: mostly the segment that states them.
+    """
     return Table(
         name=f"normalised/{name}",
         doc=doc,
@@ -167,4 +174,5 @@ def normalised(name: str, doc: str, *fields: Field) -> Table:
         partition_by="event_month",
         sort_by=("event_time",),
         statistics=("topic_id", "partition", "offset", "event_time", "received_at", "version_time"),
+        row_key=row_key,
     )

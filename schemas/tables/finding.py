@@ -15,4 +15,5 @@ FINDING = normalised(
     whole("field", "HL7 field number, from 1. Null where no field is meant."),
     whole("repetition", "Repetition of the field, from 1."),
     whole("component", "Component, from 1. Null where the whole field is meant."),
+    row_key=("segment_index", "code", "field", "repetition", "component"),
 )

@@ -18,6 +18,7 @@ from lake_layout.location import LakeLocation
 from quality.differences import DIFFERENCES, Difference, Report
 from quality.reconcile import reconcile
 from schemas.tables import LEDGER, OBSERVATION, PATIENT, QUARANTINE, RAW_HL7V2, SEGMENT
+from schemas.tables.normalised import FINDING
 from tests.small_lake import (
     BATCH_SIZE,
     MODALITY,
@@ -320,6 +321,14 @@ def test_a_row_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(sma
         updates={"segment_index": "0"}, predicate=f'partition = 0 AND "offset" = {offset}'
     )
     assert found(small)["ROWS-REPEATED", SEGMENT.name].examples == (offset,)
+
+
+def test_a_finding_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(small: SmallLake) -> None:
+    offset = next(offset for offset in range(100, 120) if claims(offset).get(FINDING.name) == 2)
+    small.lake.open(FINDING).update(
+        updates={"field": "0"}, predicate=f'partition = 0 AND "offset" = {offset}'
+    )
+    assert found(small)["ROWS-REPEATED", FINDING.name].examples == (offset,)
 
 
 def at(disposition_name: str) -> int:
