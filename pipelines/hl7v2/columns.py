@@ -9,6 +9,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -104,6 +105,14 @@ class Columns:
     _absent: dict[int, pa.Array] = field(default_factory=dict)
     _times: dict[Place, Times] = field(default_factory=dict)
     _numbers: dict[Place, Numbers] = field(default_factory=dict)
+
+    @cached_property
+    def first_group(self) -> I64:
+        """For each message the number that its first order group has or would have."""
+        opened = np.append(
+            np.maximum.accumulate(self.relations.group), NONE
+        )  # the last: before the first segment
+        return opened[self.split.first_of_message - 1] + 1
 
     def rows(self, name: str) -> Rows:
         """All segments of a name."""

@@ -282,11 +282,13 @@ def repetitions(structure: U8, spans: Spans, repeated: Bools) -> Repetitions:
     """
     if spans.empty:
         return Repetitions(Spans.nothing(0), _NOTHING, _NOTHING)
-    count = _count_repetitions(structure, spans.low, spans.high, repeated)
-    low, high = np.empty(count, spans.low.dtype), np.empty(count, spans.low.dtype)
-    owner, number = np.empty(count, np.int64), np.empty(count, np.int64)
-    _fill_repetitions(structure, spans.low, spans.high, repeated, low, high, owner, number)
-    return Repetitions(Spans(low, high, count, empty=count == 0), owner, number)
+    most = len(spans) + _separators(structure, spans.low, spans.high, repeated)
+    low, high = np.empty(most, spans.low.dtype), np.empty(most, spans.low.dtype)
+    owner, number = np.empty(most, np.int64), np.empty(most, np.int64)
+    count = _fill_repetitions(structure, spans.low, spans.high, repeated, low, high, owner, number)
+    return Repetitions(
+        Spans(low[:count], high[:count], count, empty=count == 0), owner[:count], number[:count]
+    )
 
 
 @kernel
@@ -458,16 +460,13 @@ def _prefer(
 
 
 @kernel
-def _count_repetitions(structure: U8, low: Positions, high: Positions, repeated: Bools) -> int:
+def _separators(structure: U8, low: Positions, high: Positions, repeated: Bools) -> int:
+    """How many repetition separators the spans hold; only those of repeated segments are looked at."""
     count = 0
     for row in range(len(low)):
-        begins = low[row]
         if repeated[row]:
             for at in range(low[row], high[row]):
-                if structure[at] == 0x7E:
-                    count += at > begins
-                    begins = at + 1
-        count += high[row] > begins
+                count += structure[at] == 0x7E
     return count
 
 
@@ -481,7 +480,7 @@ def _fill_repetitions(
     out_high: Positions,
     owner: I64,
     numbers: I64,
-) -> None:
+) -> int:
     place = 0
     for row in range(len(low)):
         begins = low[row]
@@ -498,3 +497,4 @@ def _fill_repetitions(
                     place += 1
                 begins = at + 1
                 number += 1
+    return place

@@ -88,7 +88,9 @@ def split_batch(decoded: Decoded) -> Split:
     Segments end at CR, LF, CR LF or the end of the message; blank ones are passed over (HL7 v2.5.1 §2.5.1 has
     CR alone; the others are common).
     """
-    segments, fields = _count(decoded.structure, decoded.starts, decoded.ends)
+    structure = decoded.structure
+    fields = _count(structure, 0x7C)
+    segments = len(decoded.starts) + _count(structure, 0x0D) + _count(structure, 0x0A)
     starts, ends, message, ordinal, names = (np.empty(segments, np.int64) for _ in range(5))
     separators: Positions = (
         np.empty(fields, np.int32) if len(decoded.data) < 2**31 else np.empty(fields, np.int64)
@@ -118,16 +120,12 @@ def split_batch(decoded: Decoded) -> Split:
 
 
 @kernel
-def _count(structure: U8, starts: I64, ends: I64) -> tuple[int, int]:
-    """Bounds for the numbers of segments and field separators."""
-    segments = len(starts)
-    fields = 0
-    for message in range(len(starts)):
-        for at in range(starts[message], ends[message]):
-            character = structure[at]
-            fields += character == 0x7C
-            segments += character in (0x0D, 0x0A)
-    return segments, fields
+def _count(structure: U8, character: int) -> int:
+    """How often a character stands in a batch."""
+    count = 0
+    for at in range(len(structure)):
+        count += structure[at] == character
+    return count
 
 
 @kernel

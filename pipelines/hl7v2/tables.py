@@ -159,13 +159,9 @@ def _add_subject(made: TableRows, subjects: Subjects) -> None:
 def _order_index(made: TableRows) -> pa.Array:
     """Number of each row's order group within its message, from 0."""
     columns = made.messages.columns
-    group = columns.relations.group
-    sender = columns.split.message
-    opened = np.flatnonzero(np.diff(group, prepend=-1) > 0)  # segments that open a group, in order
-    opened = opened[np.unique(group[opened], return_index=True)[1]] if len(opened) else opened
-    first = np.searchsorted(sender[opened], sender[made.segments])
-    own = group[made.segments]
-    return pa.array((own - first).astype(np.int32), mask=own < 0)
+    own = columns.relations.group[made.segments]
+    index = own - columns.first_group[columns.split.message[made.segments]]
+    return pa.array(index.astype(np.int32), mask=own < 0)
 
 
 def _patient(made: TableRows, subjects: Subjects) -> None:
