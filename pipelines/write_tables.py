@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -75,9 +75,37 @@ class TableFiles:
             pieces = self.gathered.get(table.name, [])
             if pieces and sum(piece.nbytes for piece in pieces) >= least_bytes:
                 del self.gathered[table.name]
-                rows = pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+                rows = joined(pieces)
                 for file in write_by_partition(self.lake, table, rows):
                     yield table.name, file
+
+
+def joined(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Pieces as one table of one chunk.
+
+    Args:
+        pieces: tables with the same columns, in which a string column is plain in one piece and a dictionary in
+            another, as it came.
+    """
+    names = pieces[0].column_names
+    kinds = {name: _common([piece.column(name) for piece in pieces]) for name in names}
+    alike = [pa.table({name: _as(piece.column(name), kinds[name]) for name in names}) for piece in pieces]
+    return pa.concat_tables(alike).unify_dictionaries().combine_chunks()
+
+
+def _common(columns: Sequence[pa.ChunkedArray]) -> pa.DataType:
+    """The type of all columns that say anything, where it is one; else the plain type."""
+    kinds = {column.type for column in columns if column.null_count < len(column)} or {columns[0].type}
+    if len(kinds) == 1:
+        return kinds.pop()
+    kind = kinds.pop()
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == kind:
+        return column
+    return pa.nulls(len(column), kind) if column.null_count == len(column) else column.cast(kind)
 
 
 def write_by_partition(lake: Lake, table: Table, rows: pa.Table) -> Iterator[NewFile]:
