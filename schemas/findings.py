@@ -57,9 +57,6 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "HL7 v2.5.1 §2.15.9.18",
     ),
     Finding(
-        "HL7-INTERNAL", Severity.QUARANTINED, "The reader itself failed on this message; please report it."
-    ),
-    Finding(
         "HL7-PROCESSING-ID",
         Severity.IGNORED,
         "The processing id is not among those that are accepted from this source.",

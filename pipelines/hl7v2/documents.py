@@ -23,8 +23,6 @@ from schemas.modality import object_path
 LARGE = 16 * 1024
 """Documents of more bytes than this leave their rows."""
 
-_VALUE = Place("OBX", 5)
-
 
 @dataclass
 class Documents:
@@ -88,7 +86,7 @@ def add_documents(made: TableRows, rows: I64, documents: Documents) -> None:
         made.columns["value_text"] = made.columns["value_text"].take(pa.array(np.arange(count), mask=~there))
     flags = np.zeros(count, bool)
     flags[invalid] = True
-    made.note("HL7-ED-INVALID", flags, _VALUE)
+    made.note("HL7-ED-INVALID", flags, Place("OBX", 5, 5))
 
 
 def _component(made: TableRows, rows: I64, number: int) -> list[str | None]:

@@ -157,6 +157,21 @@ class Rows:
             self._chosen[number] = whole
         return self._chosen[number]
 
+    def repetition(self, number: int, rows: I64) -> I64:
+        """For some rows which repetition stands for field ``number``, from 1; 0 where it is the only one.
+
+        Args:
+            number: HL7 field number.
+            rows: a few of these rows.
+        """
+        found = np.zeros(len(rows), np.int64)
+        whole, chosen = self.whole(number), self.chosen(number)
+        for place, row in enumerate([] if whole.empty else rows.tolist()):
+            field = self.split.structure[whole.low[row] : whole.high[row]]
+            if (ends := np.flatnonzero(field == 0x7E)).size:
+                found[place] = 1 + np.searchsorted(ends, chosen.low[row] - whole.low[row])
+        return found
+
     def place(self, number: int, component: int = 0, subcomponent: int = 0) -> Spans:
         """A place in the repetition that stands for field ``number``.
 

@@ -140,7 +140,9 @@ def _add_values(made: TableRows, kind: I64) -> None:
     number = part(("structured",), 2).otherwise(structured, part(("number",), 1))
     number = part(("quantity",), 1, 1).otherwise(_of(kind, "quantity"), number)
     numbers, upper = read_numbers(split.data, number), read_numbers(split.data, part(("structured",), 4))
-    made.note("HL7-NM-INVALID", numbers.refused | upper.refused, _VALUE)
+    made.note("HL7-NM-INVALID", numbers.refused & ~structured, _VALUE)
+    made.note("HL7-NM-INVALID", numbers.refused & structured, Place("OBX", 5, 2))
+    made.note("HL7-NM-INVALID", upper.refused, Place("OBX", 5, 4))
     made.columns["value_number"] = pa.array(numbers.value, mask=~numbers.valid | ranged)
     made.columns["value_low"] = pa.array(numbers.value, mask=~(numbers.valid & ranged))
     made.columns["value_high"] = upper.floats()
@@ -158,7 +160,7 @@ def _add_values(made: TableRows, kind: I64) -> None:
 
 
 def _add_repetitions(made: TableRows, kind: I64) -> None:
-    """How many repetitions a value has, and where there are several, all of them."""
+    """How many repetitions a value has, and where there are several, or one that is not the first, all of them."""
     columns = made.messages.columns
     rows = made.rows
     whole = rows.whole(_VALUE.field)
@@ -168,15 +170,30 @@ def _add_repetitions(made: TableRows, kind: I64) -> None:
     counts[repeated] = np.bincount(found.owner, minlength=len(repeated))
     made.columns["value_repetitions"] = pa.array(made.pick(counts))
     owner = repeated[found.owner]
-    several = np.flatnonzero(counts[owner] > 1)
+    several = np.flatnonzero((counts[owner] > 1) | (found.number > 0))
     few = Entries(found.spans.take(several), owner[several], rows.segments[owner[several]], len(rows))
     kinds = np.zeros(len(rows), np.int64)
     kinds[made.chosen if made.chosen is not None else slice(None)] = kind
     own = kinds[few.owner]
     parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0)))
+    numbers = read_numbers(columns.split.data, parts[1, 0].where(_of(own, "number")))
+    _note_repetitions(made, numbers.refused, few.owner, found.number[several])
     values = [
         columns.entry_texts(few, parts[0, 0]),
-        read_numbers(columns.split.data, parts[1, 0].where(_of(own, "number"))).floats(),
+        numbers.floats(),
         *(columns.entry_texts(few, parts[place, 0].where(_of(own, "coded"))) for place in (1, 2, 3)),
     ]
     made.columns["values"] = made.take(few.lists(pa.StructArray.from_arrays(values, fields=list(VALUE))))
+
+
+def _note_repetitions(made: TableRows, refused: Bools, owner: I64, number: I64) -> None:
+    """Note which repetitions behind the first are no numbers; the first has been noted with its row."""
+    bad = np.flatnonzero(refused & (number > 0))
+    if not len(bad):
+        return
+    row = np.full(len(made.rows), -1, np.int64)
+    row[made.chosen if made.chosen is not None else slice(None)] = np.arange(len(made))
+    bad = bad[row[owner[bad]] >= 0]
+    made.noted.note("HL7-NM-INVALID", row[owner[bad]])
+    segments = made.rows.segments[owner[bad]]
+    made.messages.findings.note("HL7-NM-INVALID", segments, _VALUE.field, 0, number[bad] + 1)

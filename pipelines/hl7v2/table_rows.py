@@ -82,8 +82,12 @@ class TableRows:
         if place is None:
             self.messages.findings.note(code, self.segments[rows])
             return
-        segments = self.pick(self.messages.columns.segments_of(place, self.name))[rows]
-        self.messages.findings.note(code, segments[segments >= 0], place.field, place.component)
+        columns = self.messages.columns
+        segments = self.pick(columns.segments_of(place, self.name))[rows]
+        segments = segments[segments >= 0]
+        theirs = columns.rows(place.segment)
+        repetition = theirs.repetition(place.field, columns.row_of(place.segment)[segments])
+        self.messages.findings.note(code, segments, place.field, place.component, repetition)
 
     def read(self) -> None:
         """Read all columns that the mapping names."""

@@ -172,8 +172,8 @@ def written(
     return "\r".join([*lines, "ZEN"]) + "\r", [*meanings, ("ZEN", ())]
 
 
-Numbered = list[tuple[int | None, list[list[str]]]]
-"""Of the fields that are not empty: number, and of each repetition the leaves that are not empty."""
+Numbered = list[tuple[int | None, list[str]]]
+"""Of the repetitions that are not empty: field number and the leaves that are not empty."""
 
 
 def of_hl7apy(message: str, own: Delimiters) -> list[tuple[str, Numbered]]:
@@ -181,16 +181,13 @@ def of_hl7apy(message: str, own: Delimiters) -> list[tuple[str, Numbered]]:
     read = parse_message(message, validation_level=VALIDATION_LEVEL.TOLERANT, find_groups=False)
     found = []
     for segment in read.children:
-        fields: Numbered = []
-        last = None
+        repetitions: Numbered = []
         for field in segment.children:
             # what it does not resolve it escapes anew
             texts = [unescape(sub.to_er7(), own, "utf-8") for part in field.children for sub in part.children]
-            if field.name is None or field.name != last:
-                fields.append((int(field.name.rpartition("_")[2]) if field.name else None, []))
-            fields[-1][1].append([_without_zeros(text) for text in texts if text.strip(" ")])
-            last = field.name
-        found.append((str(segment.name), [(number, some) for number, some in fields if any(some)]))
+            number = int(field.name.rpartition("_")[2]) if field.name else None
+            repetitions.append((number, [_without_zeros(text) for text in texts if text.strip(" ")]))
+        found.append((str(segment.name), [(number, leaves) for number, leaves in repetitions if leaves]))
     return found
 
 
@@ -212,9 +209,13 @@ def differences_from_hl7apy(message: str, own: Delimiters = USUAL_DELIMITERS) ->
     found: list[object] = []
     for (name, fields), (_, others) in zip(ours, theirs, strict=True):
         begin = 3 if name == "MSH" else 1
-        mine = [(number, list(map(leaves_of, field))) for number, field in enumerate(fields, 1)]
-        mine = [(number, some) for number, some in mine if number >= begin and any(some)]
-        other = [(number, some) for number, some in others if number is None or number >= begin]
+        mine = [
+            (number, leaves)
+            for number, field in enumerate(fields, 1)
+            for leaves in map(leaves_of, field)
+            if number >= begin and leaves
+        ]
+        other = [(number, leaves) for number, leaves in others if number is None or number >= begin]
         unnamed = {number for number, _ in mine} - {number for number, _ in other}
         named = [(None if number in unnamed else number, some) for number, some in mine]
         if sorted(map(repr, named)) != sorted(map(repr, other)):

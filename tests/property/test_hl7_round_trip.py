@@ -1,4 +1,4 @@
-"""Nothing is lost: each segment of a message is in a table, and what ``segment`` keeps is what was sent, byte for byte."""
+"""Nothing is lost: each segment of a message is in a table, and ``segment`` keeps what was sent, byte for byte."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ careful = settings(max_examples=100, deadline=None, suppress_health_check=list(H
 
 def lines_of(message: bytes, codec: str) -> list[bytes]:
     """The segments of a message as sent, cut where its charset has line ends, ADD segments and blank lines apart."""
-    text = message.decode(codec)
-    lines = (line.lstrip(" \t") for line in text.removeprefix("\ufeff").replace("\n", "\r").split("\r"))
+    text = message.removeprefix(b"\xef\xbb\xbf").decode(codec)
+    lines = (line.lstrip(" \t") for line in text.replace("\n", "\r").split("\r"))
     return [line.encode(codec) for line in lines if line]
 
 

@@ -385,7 +385,7 @@ def test_a_wrong_disposition_and_a_wrong_reason_are_told(written: Written) -> No
                 for row in rows
             ]
         if name == QUARANTINE.name:
-            return [{**row, "code": "HL7-INTERNAL"} for row in rows]
+            return [{**row, "code": "RECORD-EMPTY"} for row in rows]
         return rows
 
     ledger, quarantine = written.with_rows(damaged)
