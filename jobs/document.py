@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from schemas.findings import HL7_FINDINGS, Severity
+from schemas.findings import FINDINGS, Severity
 from schemas.hl7v2.datatypes import DATA_TYPES, data_type_of
 from schemas.hl7v2.mapping import Family, TableMapping
 from schemas.hl7v2.mappings import FAMILIES, IGNORED
@@ -123,7 +123,7 @@ def findings_page() -> str:
     """Every finding with its code, severity and sentence."""
     lines = [_FINDINGS_HEAD]
     for severity in Severity:
-        found = [finding for finding in HL7_FINDINGS if finding.severity is severity]
+        found = [finding for finding in FINDINGS.values() if finding.severity is severity]
         lines += ["", f"## {severity.value.capitalize()}", "", _MEANING[severity], ""]
         lines += _table(
             ("code", "what it says", "standard"),

@@ -173,5 +173,20 @@ HL7_FINDINGS: tuple[Finding, ...] = (
 )
 """Findings of the HL7 v2 reader."""
 
-FINDINGS = MappingProxyType({finding.code: finding for finding in HL7_FINDINGS})
+RECORD_FINDINGS: tuple[Finding, ...] = (
+    Finding("RECORD-EMPTY", Severity.QUARANTINED, "The record in Kafka holds no message."),
+    Finding(
+        "OBJECT-MISSING",
+        Severity.QUARANTINED,
+        "The object that holds the message is not in the lake's store.",
+    ),
+    Finding(
+        "OBJECT-DAMAGED",
+        Severity.QUARANTINED,
+        "The object that holds the message has not the hash it was sent with.",
+    ),
+)
+"""Findings on records, whatever kind of message they hold."""
+
+FINDINGS = MappingProxyType({finding.code: finding for finding in (*RECORD_FINDINGS, *HL7_FINDINGS)})
 """All findings by code."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import pyarrow as pa
 import pytest
 
+from connectors.kafka.ranges import OffsetRange
+from lake_layout.objects import FolderStore
 from pipelines.hl7v2.modality import HL7V2
-from schemas.findings import FINDINGS, HL7_FINDINGS, Severity
+from pipelines.land import RecordSlice, raw_rows
+from schemas.findings import FINDINGS, HL7_FINDINGS, RECORD_FINDINGS, Severity
 from schemas.modality import Parsed
 from schemas.source import NO_SOURCES
 from tests.unit.hl7_messages import read_all, read_one
@@ -103,7 +107,7 @@ IGNORED: Mapping[str, bytes] = MappingProxyType(
 def places(parsed: Parsed, code: str) -> list[Place]:
     rows = parsed.tables["normalised/finding"].to_pylist()
     names = ("segment", "segment_index", "field", "repetition", "component")
-    return [tuple(row[name] for name in names) for row in rows if row["code"] == code]  # type: ignore[misc]
+    return [tuple(row[name] for name in names) for row in rows if row["code"] == code]
 
 
 def test_each_finding_has_a_message_that_provokes_it() -> None:
@@ -162,3 +166,18 @@ def test_a_value_in_a_later_repetition_is_not_lost() -> None:
         .to_pylist()
     )
     assert (row["value_number"], row["values"][0]["number"], row["value_repetitions"]) == (None, 2.0, 1)
+
+
+def test_what_records_and_objects_are_refused_for(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("objects/hl7v2/there", usual())
+    headers: list[dict[str, bytes]] = [
+        {},
+        {"object-path": b"objects/hl7v2/gone"},
+        {"object-path": b"objects/hl7v2/there", "object-sha256": b"0" * 64},
+    ]
+    records = RecordSlice([0, 1, 2], [0, 0, 0], [b"", b"", b""], headers)
+    raw = raw_rows(OffsetRange("raw.hl7v2", "T", 0, 0, 3), records, HL7V2, NO_SOURCES, store)
+    found = raw.column("problem").to_pylist()
+    assert found == [finding.code for finding in RECORD_FINDINGS]
+    assert {finding.severity for finding in RECORD_FINDINGS} == {Severity.QUARANTINED}
