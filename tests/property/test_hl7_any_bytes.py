@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from datetime import UTC, datetime
 
@@ -89,7 +90,9 @@ def mutated(draw: st.DrawFn) -> bytes:
 anything = st.tuples(mutated() | st.binary(max_size=60), st.sampled_from(NAMES))
 batches = st.lists(anything, max_size=6)
 careful = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=int(os.environ.get("PHL_TEST_EXAMPLES", "250")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 Batch = list[tuple[bytes, str]]
 EVERY_SEED: Batch = [(_encoded(text, codec), name) for text in SEEDS for codec in CODECS for name in NAMES]
