@@ -95,11 +95,17 @@ def joined(pieces: Sequence[pa.Table]) -> pa.Table:
 
 def _common(columns: Sequence[pa.ChunkedArray]) -> pa.DataType:
     """The type of all columns that say anything, where it is one; else the plain type."""
-    kinds = {column.type for column in columns if column.null_count < len(column)} or {columns[0].type}
+    said = [column for column in columns if column.null_count < len(column)] or columns[:1]
+    kinds = {_widely_numbered(column.type) for column in said}
     if len(kinds) == 1:
         return kinds.pop()
     kind = kinds.pop()
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _widely_numbered(kind: pa.DataType) -> pa.DataType:
+    """The numbers of one piece's strings may be too narrow for those of all pieces."""
+    return pa.dictionary(pa.int32(), kind.value_type) if pa.types.is_dictionary(kind) else kind
 
 
 def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:

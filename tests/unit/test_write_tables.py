@@ -11,6 +11,12 @@ PLAIN = pa.array(["a", None, "c"])
 WIDE = pa.array(["x", "a", None]).dictionary_encode()
 NARROW = pa.DictionaryArray.from_arrays(pa.array([0, 1, None], pa.int8()), pa.array(["y", "a"]))
 ABSENT = pa.nulls(2, pa.string())
+MANY, MORE = (
+    pa.DictionaryArray.from_arrays(
+        pa.array(range(100), pa.int8()), pa.array([f"{name}{n}" for n in range(100)])
+    )
+    for name in ("many", "more")
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,8 @@ ABSENT = pa.nulls(2, pa.string())
         [NARROW, WIDE],
         [NARROW, ABSENT, PLAIN, WIDE],
         [ABSENT, ABSENT],
+        [MANY, MORE],
+        [MORE, ABSENT, NARROW, WIDE, MANY],
     ],
 )
 def test_pieces_are_joined_whatever_their_kinds_of_strings(columns: list[pa.Array]) -> None:
