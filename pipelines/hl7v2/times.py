@@ -136,7 +136,8 @@ class Times:
     def never(cls, length: int) -> Times:
         """No time in any row."""
         none, zero = np.zeros(length, bool), np.zeros(length, np.int64)
-        return cls(zero, none, np.zeros(length, np.int8), none, zero, zero, zero)
+        unsaid = np.full(length, NO_OFFSET, np.int64)
+        return cls(zero, none, np.zeros(length, np.int8), none, zero, unsaid, zero)
 
 
 def read_times(data: U8, spans: Spans, message: I64, clock: Clock | None) -> Times:

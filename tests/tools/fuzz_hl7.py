@@ -36,6 +36,8 @@ SOURCES = Sources.of(
 NAMES = sorted(SOURCES.by_name)
 RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 BATCH = 5_000
+SAMPLE = 25
+"""Messages of each batch that are read alone, too."""
 PIECES = (
     b"|", b"||", b"^", b"~", b"\\", b"&", b"\r", b"\n", b"\r\n", b" ", b"\0", b"\xff", b"\x81|", b"\xb4\\",
     b"\xef\xbb\xbf", b'""', b"MSH", b"\rMSH|^~\\&|", b"\rADD|", b"\rDSC|1", b"\x1b$B", b"\\X41\\", b"\\.sp9\\",
@@ -140,7 +142,21 @@ def problem_of(batch: Sequence[tuple[bytes, str]]) -> str | None:
     told = dict(zip(refused.tolist(), parsed.unreadable.column("code").to_pylist(), strict=True))
     if [told.get(row) for row in range(len(batch))] != envelopes.column("problem").to_pylist():
         return "the envelope and the reader do not agree on what is unreadable"
+    for row in range(0, len(batch), max(1, len(batch) // SAMPLE)):
+        alone = HL7V2.parse(raw_rows(batch[row : row + 1]), SOURCES)
+        if said(alone, 0) != said(parsed, row):
+            return f"message {row} says something else alone"
     return _difference(parsed, HL7V2.parse(raw_rows(batch[::-1]), SOURCES), len(batch))
+
+
+def said(parsed: Parsed, row: int) -> list[tuple[str, list[dict[str, object]]]]:
+    """All that was said of one message, without its number."""
+    found = []
+    for name, table in sorted({**parsed.tables, "": parsed.messages, "-": parsed.unreadable}.items()):
+        own = table.filter(pc.equal(table.column("row"), row)).drop_columns(["row"])
+        if own.num_rows:
+            found.append((name, own.to_pylist()))
+    return found
 
 
 def _difference(parsed: Parsed, turned: Parsed, count: int) -> str | None:
