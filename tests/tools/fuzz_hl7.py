@@ -106,7 +106,7 @@ def raw_rows(batch: Sequence[tuple[bytes, str]]) -> pa.Table:
     )
 
 
-def problem_of(batch: Sequence[tuple[bytes, str]]) -> str | None:
+def problem_of(batch: Sequence[tuple[bytes, str]]) -> str | None:  # noqa: PLR0911 - a check each
     """What is wrong with the reading of a batch; None where nothing is."""
     parsed = HL7V2.parse(raw_rows(batch), SOURCES)
     read = parsed.messages.column("row").to_numpy()
