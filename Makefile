@@ -28,7 +28,9 @@ demo: $(STAMP)  ## a small city, from its messages to a query
 	@$(BIN)/phl demo
 
 test: lint  ## ruff, types, import layers, then all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/unit tests/golden
+	@$(BIN)/python -m pytest tests/property
+	@$(BIN)/python -m pytest tests/integration
 
 lint: $(STAMP)  ## ruff, types and import layers
 	@$(BIN)/ruff check .
