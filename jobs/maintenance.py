@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.run_stages import Context, Outcome
-from lake_layout.maintain import forget_claims, maintain
+from lake_layout.maintain import forget_claims, maintain, maintain_all
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 EVERY = 25
@@ -38,5 +38,4 @@ class Maintenance:
             read = lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
             maintain(lake, modality.raw, read_up_to=read)
         else:
-            for table in (*modality.tables, QUARANTINE, LEDGER):
-                maintain(lake, table)
+            maintain_all(lake, (*modality.tables, QUARANTINE, LEDGER))

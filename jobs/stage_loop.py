@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from jobs.batch_memory import keep_memory
 from jobs.maintenance import Maintenance
 from jobs.run_stages import (
     Context,
@@ -61,6 +62,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
         parent: process id of the supervisor; it may be gone before this process has begun to look.
     """
     run, lag = STAGES[stage]
+    keep_memory()
     stop = Stop()
     settings = load_settings(config)
     lanes = [(context, StageMetrics(stage, context.modality.name)) for context in contexts(settings)]

@@ -82,9 +82,14 @@ class Lake:
             list(pool.map(self._ensure, tables))
 
     def _ensure(self, table: Table) -> None:
-        if not self.exists(table):
+        try:
+            handle = self.open(table)
+        except LakeError as error:
+            if error.code != "LAKE-TABLE-MISSING":
+                raise
             self._create(table)
-        check_schema(self.open(table), table)
+            handle = self.open(table)
+        check_schema(handle, table)
 
     def _create(self, table: Table) -> None:
         if not self.location.is_s3:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -18,7 +19,7 @@ import structlog
 from deltalake import DeltaTable
 
 from lake_layout.added_since import files_added
-from lake_layout.claims import FOLDER, GENERATIONS, claim_app_id, claim_of_path, newest_claims, now
+from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_of_path, newest_claims, now
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
 from lake_layout.files import NewFile, write_file
@@ -53,6 +54,9 @@ KEPT_DAYS = 30
 
 KEPT_REMOVED_HOURS = 7 * 24
 """So long files stay that are not part of the table any more: readers may still be at them."""
+
+_TOGETHER = 4
+"""Tables that are looked after at the same time; each may hold the rows of a merge in memory."""
 
 _LOG_FILE = re.compile(r"(\d{20})\.(json|checkpoint\..*parquet)")
 
@@ -98,15 +102,45 @@ def maintain(
         LakeError, TransportError: the table cannot be read, or commits are refused all the time.
     """
     handle = lake.open(table)
+    return _maintain(
+        lake, table, handle, newest_claims(lake.store), read_up_to, kept_days, kept_removed_hours
+    )
+
+
+def maintain_all(lake: Lake, tables: Sequence[Table]) -> list[Upkeep]:
+    """The same for tables whose commits nobody follows, several at a time: it is the store's answers that take long.
+
+    Claims are looked for once, after all tables were opened: what a later batch adds is not seen here.
+    """
+    with ThreadPoolExecutor(_TOGETHER) as pool:
+        handles = list(pool.map(lake.open, tables))
+        claims = newest_claims(lake.store)
+        return list(
+            pool.map(
+                lambda table, handle: _maintain(
+                    lake, table, handle, claims, None, KEPT_DAYS, KEPT_REMOVED_HOURS
+                ),
+                tables,
+                handles,
+            )
+        )
+
+
+def _maintain(
+    lake: Lake, table: Table, handle: DeltaTable, claims: Sequence[Claim], read_up_to: int | None,
+    kept_days: float, kept_removed_hours: int,
+) -> Upkeep:  # fmt: skip
+    """The upkeep of a table, given a handle and the claims that were there after it was opened."""
     newest = int(handle.version())
-    open_since = _open_since(lake, table, handle)
+    open_since = _open_since(lake, table, handle, claims)
     unread = newest if read_up_to is None else min(read_up_to, newest)
     untouched = min(unread, newest if open_since is None else open_since - 1)
     merged = into = 0
     for small in _small_files(lake, table, handle, untouched):
         if _compact(lake, table, small):
             merged, into = merged + len(small), into + 1
-    handle = lake.open(table)
+    if merged:
+        handle = lake.open(table)
     live = handle.get_add_actions().num_rows
     if live > MOST_LIVE_FILES:
         log.warning("too_many_live_files", table=table.name, files=live, limit=MOST_LIVE_FILES)
@@ -130,10 +164,10 @@ def maintain(
     return upkeep
 
 
-def _open_since(lake: Lake, table: Table, handle: DeltaTable) -> int | None:
+def _open_since(lake: Lake, table: Table, handle: DeltaTable, claims: Sequence[Claim]) -> int | None:
     """The first version that a batch which has not ended added to the table; None where there is none."""
     found: list[int] = []
-    for claim in newest_claims(lake.store):
+    for claim in claims:
         mark = int(handle.transaction_version(claim_app_id(claim.stage)) or 0)
         # On its last table a batch's commit is its end.
         if mark // GENERATIONS != claim.batch or claim.last == table.name:

@@ -5,6 +5,7 @@ The stages know no modality by name; adding one is a declaration like this, a pa
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,6 +79,8 @@ class Modality:
         parse: (raw rows with ``payload`` filled in, sources) → ``Parsed``. Never raises on any bytes. Whether a
             message can be read depends on nothing but its source and what ``content_hash`` covers, so that a
             copy of an unreadable message is unreadable for the same reason.
+        declared: ``module:name`` of the declaration, where it is a module's: workers find it there, instead of
+            its tables' and columns' hundreds of objects in every transform that they are sent.
     """
 
     name: str
@@ -88,3 +91,16 @@ class Modality:
     envelopes: Callable[[Sequence[bytes], Sequence[Source]], pa.RecordBatch]
     triage: Callable[[pa.Table, Sources], pa.Array]
     parse: Callable[[pa.Table, Sources], Parsed]
+    declared: str | None = None
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """By the place of its declaration, where it is the one that lies there."""
+        if self.declared is not None and find_modality(self.declared) is self:
+            return find_modality, (self.declared,)
+        return super().__reduce__()
+
+
+def find_modality(declared: str) -> object:
+    """What a module declares (``module:name``)."""
+    module, _, name = declared.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -63,9 +63,11 @@ def ingest_command(
 def _once(
     settings: Settings, stages: list[str], config: Path | None, *, accept_loss: bool, as_json: bool
 ) -> None:
+    from jobs.batch_memory import keep_memory
     from jobs.ingest_once import StageFailedError, ingest_once, ingest_side_by_side
     from jobs.wiring import contexts
 
+    keep_memory()
     wired = contexts(settings, accept_loss=accept_loss)
     if len(stages) == 1:
         report = ingest_once(wired, stages)

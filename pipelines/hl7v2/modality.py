@@ -108,5 +108,6 @@ HL7V2 = Modality(
     envelopes=read_envelopes,
     triage=triage,
     parse=parse,
+    declared="pipelines.hl7v2.modality:HL7V2",
 )
 """HL7 v2.1 to v2.8 messages in ER7 encoding."""
