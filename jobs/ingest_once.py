@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from jobs.landing_beside import begin_landing, is_wanted
 from jobs.maintenance import Maintenance
 from jobs.run_stages import (
     Context,
@@ -24,8 +24,6 @@ from lake_layout.added_since import rows_added
 from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
-PARENT = "PHL_PARENT"
-"""Variable by which a process is told whose help it is: with that one gone it begins no further batch."""
 
 
 class StageReport(TypedDict):
@@ -71,12 +69,14 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     return report
 
 
-def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dict[str, StageReport]:
+def ingest_side_by_side(
+    contexts: Sequence[Context], landing: subprocess.Popen[str]
+) -> dict[str, StageReport]:
     """Land in a process of its own while this one normalises what was landed; ends when both have nothing left.
 
     Args:
         contexts: one per modality.
-        land: command line that lands all there is and prints its report as JSON.
+        landing: process that lands all there is once it is told to, and prints its report as JSON.
 
     Raises:
         StageFailedError: landing ended with an error; what was landed before it is normalised.
@@ -86,14 +86,12 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
     upkeep = Maintenance("normalise")
     reports = {f"normalise {context.modality.name}": _nothing_yet() for context in contexts}
     landed = {context.modality.name: Landed(context, normalised_up_to(context)) for context in contexts}
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        list(land), stdout=subprocess.PIPE, text=True, env={**os.environ, PARENT: str(os.getpid())}
-    )
+    begin_landing(landing)
     while True:
-        ended = process.poll() is not None
+        ended = landing.poll() is not None
         for context in contexts:
             # a batch costs some opening and committing of tables whatever its size, so it is worth waiting a little
-            if ended or landed[context.modality.name].look() >= context.limits.messages // 2:
+            if ended or landed[context.modality.name].look() >= context.limits.of_land:
                 done = reports[f"normalise {context.modality.name}"]
                 _all_batches(normalise_batch, 1, context, upkeep, done)
                 landed[context.modality.name] = Landed(context, normalised_up_to(context))
@@ -102,9 +100,9 @@ def ingest_side_by_side(contexts: Sequence[Context], land: Sequence[str]) -> dic
         time.sleep(PAUSE)
     for context in contexts:
         upkeep.now(context)
-    out, _ = process.communicate()
-    if process.returncode:
-        raise StageFailedError(process.returncode)
+    out, _ = landing.communicate()
+    if landing.returncode:
+        raise StageFailedError(landing.returncode)
     report: dict[str, StageReport] = json.loads(out)
     return {**report, **reports}
 
@@ -157,11 +155,5 @@ def _all_batches(
             count = outcome.counters.get(f"disposition_{name}", 0)
             if count:
                 done["dispositions"][name] = done["dispositions"].get(name, 0) + count
-        if (outcome.messages < full and done["batches"] > 1) or not _is_wanted():
+        if (outcome.messages < full and done["batches"] > 1) or not is_wanted():
             break
-
-
-def _is_wanted() -> bool:
-    """Whether whoever started this process to help is still there: its successor runs the stage otherwise."""
-    parent = os.environ.get(PARENT)
-    return parent is None or parent == str(os.getppid())

@@ -61,15 +61,15 @@ class Limits:
     """How much a batch takes in at most.
 
     Attributes:
-        messages: of a batch.
+        messages: of a batch; each costs some opening and committing of every table, whatever its size.
         landed_messages: of a batch of land; smaller, so that normalise begins while landing goes on.
         part_messages: of one worker's share; with its bytes the bound of a worker's memory.
         versions: raw commits that one normalise batch covers.
     """
 
-    messages: int = 200_000
+    messages: int = 400_000
     landed_messages: int = 100_000
-    part_messages: int = 100_000
+    part_messages: int = 200_000
     versions: int = 500
 
     @property

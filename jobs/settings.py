@@ -188,7 +188,7 @@ class IngestSettings(_Section):
         runner_options: Beam's options, one an entry; empty for the in-process runner.
     """
 
-    batch_messages: int = Field(default=200_000, ge=1)
+    batch_messages: int = Field(default=400_000, ge=1)
     metrics_port: Port | None = None
     runner_options: tuple[str, ...] = ()
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_layout.claims import Claim
-from lake_layout.files import of_type, order_of, taken
+from lake_layout.files import of_type
 from schemas.modality import Modality, Parsed
 from schemas.source import Sources
 from schemas.table import Table
@@ -67,8 +67,7 @@ def attach_origin(
     """Complete what a parser gives for a table with where each row came from.
 
     Args:
-        table: the target; its columns and their order are what comes out, strings in part as dictionaries, its
-            rows sorted as its files are.
+        table: the target; its columns and their order are what comes out, strings in part as dictionaries.
         rows: the parser's rows: ``row`` (index into ``raw``) and columns of the table.
         raw: the raw rows that were parsed.
         parsed: for what the parser says of each message.
@@ -79,7 +78,6 @@ def attach_origin(
     place[_whole(parsed.messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(
         parsed.messages.num_rows
     )
-    rows = _ordered(table, rows, parsed.messages, place)
     row = _whole(rows.column("row"))
     message = pa.array(place[row.to_numpy(zero_copy_only=False)])
     n = rows.num_rows
@@ -106,22 +104,6 @@ def attach_origin(
             for field in table.fields
         }
     )
-
-
-def _ordered(table: Table, rows: pa.Table, messages: pa.Table, place: np.ndarray) -> pa.Table:
-    """Rows as their file will have them: moved now, while they are narrow.
-
-    Args:
-        table: the target; where it is sorted by others than columns of messages, nothing is moved.
-        rows: the parser's rows.
-        messages: what the parser says of each message.
-        place: for each raw row its message.
-    """
-    message = pa.array(place[_whole(rows.column("row")).to_numpy(zero_copy_only=False)])
-    if not set(table.sort_by) <= set(messages.column_names):
-        return rows
-    order = order_of(table, pa.table({name: messages.column(name).take(message) for name in table.sort_by}))
-    return rows if order is None else taken(rows, order)
 
 
 def _repeating(column: pa.ChunkedArray) -> pa.Array:

@@ -4,7 +4,7 @@
 
     parts ─► ReadIds ─► by month ─► Decide ──────────────┐ (pass 1: hashes and ids only)
       │                    │                             ▼
-      └──────────────────────────────────────────► ParsePart ─► files of tables ─► CommitTable ─┐
+      └──────────────────────────────────────────► ParsePart ─► files of tables ─► CommitTables ┐
                            │                        │    │                                      │
                            │     unreadable in body │    │ ledger rows of the part              │
                            ▼                        │    ▼                                      ▼
@@ -17,7 +17,9 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -48,12 +50,11 @@ from pipelines.dispositions import (
     scatter,
 )
 from pipelines.parts import Part, coded, from_bytes, to_bytes
-from pipelines.steps import count_step, step, steps_of
+from pipelines.steps import Costs, count_steps, step, steps_of
 from pipelines.write_tables import TableFiles, Written, write_by_partition
 from schemas.errors import LakeError
 from schemas.modality import Modality, Parsed
 from schemas.source import Sources
-from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reprocessing counts on
@@ -61,6 +62,11 @@ READING = 0  # first reading of a message; reprocessing counts on
 PIECE_BYTES = 64 * 1024 * 1024
 PIECE_ROWS = 25_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
+
+_COMMITTED_TOGETHER = 8
+
+_PARSED_TOGETHER = 2
+"""Pieces that are parsed at the same time, each in memory as a whole."""
 
 PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
 
@@ -127,8 +133,9 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
         committed = (
             (parsed.files, ledger_files.quarantine)
             | "AllTables" >> beam.Flatten()
-            | "ByTable" >> beam.GroupByKey()
-            | "CommitTable" >> beam.ParDo(CommitTable(batch))
+            | "ToOneCommitter" >> beam.Map(_with_nothing)
+            | "GatherTables" >> beam.GroupByKey()
+            | "CommitTables" >> beam.ParDo(CommitTables(batch))
         )
         return (
             (ledger_files.ledger, committed)
@@ -136,6 +143,10 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
             | "GatherLedger" >> beam.GroupByKey()
             | "CommitLedger" >> beam.ParDo(CommitLedger(batch))
         )
+
+
+def _with_nothing(file: tuple[str, NewFile]) -> tuple[None, tuple[str, NewFile]]:
+    return None, file
 
 
 def _numbered(part: Part) -> tuple[int, Part]:
@@ -220,26 +231,33 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         ledgers: list[pa.Table] = []
         places: Places = {}
         first = 0
-        # Files are made, compressed and sent while the next piece is parsed: neither keeps Python's lock for long.
+        # Neither parsing nor making files keeps Python's lock for long: two threads parse, one writes.
         files = TableFiles(self.batch.lake, self.batch.claim, READING, self.batch.modality.tables)
-        with ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(_PARSED_TOGETHER) as parsers, ThreadPoolExecutor(1) as writer:
             writing: Future[Written] | None = None
-            for raw in steps_of("read", read_pieces(self.batch, part)):
-                piece = read_messages(self.batch, raw, disposition.slice(first, raw.num_rows))
+            for piece in _in_order(parsers, self._pieces(part, disposition)):
                 if writing is not None:
                     yield from _written(writing)
                 writing = writer.submit(files.add, piece.raw, piece.parsed)
+                count_steps(piece.costs)
                 for key in piece.unreadable:
                     yield beam.pvalue.TaggedOutput("unreadable", key)
                 ledgers.append(piece.ledger)
                 places |= {first + row: place for row, place in piece.places.items()}
-                first += raw.num_rows
+                first += piece.ledger.num_rows
             if writing is not None:
                 yield from _written(writing)
             yield from _written(writer.submit(files.rest))
         with step("ledger"):
             ledger = to_bytes(pa.concat_tables(ledgers))
         yield beam.pvalue.TaggedOutput("ledger", (number, (ledger, places)))
+
+    def _pieces(self, part: Part, disposition: pa.Array) -> Iterator[Callable[[], Piece]]:
+        """What is to be done for each piece of the part."""
+        first = 0
+        for raw in steps_of("read", read_pieces(self.batch, part)):
+            yield functools.partial(read_messages, self.batch, raw, disposition.slice(first, raw.num_rows))
+            first += raw.num_rows
 
 
 class WriteLedger(beam.DoFn):  # type: ignore[misc]
@@ -265,22 +283,33 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
             yield beam.pvalue.TaggedOutput("quarantine", (QUARANTINE.name, file))
 
 
-class CommitTable(beam.DoFn):  # type: ignore[misc]
-    """All files of a table → its commit; says to the ledger's committer that it is done."""
+class CommitTables(beam.DoFn):  # type: ignore[misc]
+    """All files of the batch but the ledger's → a commit of each table; says to the ledger's committer that it is done.
+
+    Several at a time: it is the store's answers that take long.
+    """
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
     @coded
-    def process(self, grouped: tuple[str, Iterable[NewFile]]) -> Iterator[tuple[str, NewFile | None]]:
-        name, files = grouped
-        table = self._table(name)
-        with step("commit"):
-            commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
+    def process(
+        self, grouped: tuple[None, Iterable[tuple[str, NewFile]]]
+    ) -> Iterator[tuple[str, NewFile | None]]:
+        by_table: dict[str, list[NewFile]] = {}
+        for name, file in grouped[1]:
+            by_table.setdefault(name, []).append(file)
+        with ThreadPoolExecutor(_COMMITTED_TOGETHER) as pool:
+            for costs in pool.map(self._commit, by_table, by_table.values()):
+                count_steps(costs)
         yield LEDGER.name, None
 
-    def _table(self, name: str) -> Table:
-        return next(table for table in (*self.batch.modality.tables, QUARANTINE) if table.name == name)
+    def _commit(self, name: str, files: list[NewFile]) -> Costs:
+        table = next(table for table in (*self.batch.modality.tables, QUARANTINE) if table.name == name)
+        costs = Costs()
+        with costs.step("commit"):
+            commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
+        return costs
 
 
 class CommitLedger(beam.DoFn):  # type: ignore[misc]
@@ -307,6 +336,7 @@ class Piece:
         ledger: one row per message, in their order.
         places: by position in ``ledger``, where an unreadable message fails.
         unreadable: keys of messages whose bodies could not be read.
+        costs: of all this.
     """
 
     raw: pa.Table
@@ -314,6 +344,7 @@ class Piece:
     ledger: pa.Table
     places: Places
     unreadable: list[Unreadable]
+    costs: Costs
 
 
 def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
@@ -330,20 +361,21 @@ def read_messages(batch: Batch, raw: pa.Table, decided: pa.Array) -> Piece:
     read = np.flatnonzero(
         pc.is_in(disposition, pa.array(["accepted", "conflict"])).to_numpy(zero_copy_only=False)
     )
-    with step("read"):
+    costs = Costs()
+    with costs.step("read"):
         chosen = with_objects(batch, raw.take(pa.array(read)))
-    with step("parse"):
+    with costs.step("parse"):
         parsed = modality.parse(chosen, batch.sources)
-    with step("write"):
+    with costs.step("write"):
         store_objects(batch, parsed.objects)
     chosen = chosen.drop_columns(["payload"])
-    with step("ledger"):
-        return _told(batch, raw, read, verdicts, disposition, chosen, parsed)
+    with costs.step("ledger"):
+        return _told(batch, raw, read, verdicts, disposition, chosen, parsed, costs)
 
 
 def _told(
     batch: Batch, raw: pa.Table, read: np.ndarray, verdicts: Verdicts, disposition: pa.Array,
-    chosen: pa.Table, parsed: Parsed,
+    chosen: pa.Table, parsed: Parsed, costs: Costs,
 ) -> Piece:  # fmt: skip
     """What became of the messages, given which rows were read and what the parser made of them."""
     modality, n = batch.modality, raw.num_rows
@@ -371,7 +403,7 @@ def _told(
         (key["id_hash"], key["content_hash"], code)
         for key, code in zip(keys, bad.column("code").to_pylist(), strict=True)
     ]
-    return Piece(chosen, parsed, ledger, places, unreadable)
+    return Piece(chosen, parsed, ledger, places, unreadable, costs)
 
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
@@ -452,10 +484,20 @@ def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
 
 
+def _in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], Piece]]) -> Iterator[Piece]:
+    """What the pool's threads make, in the order of the work; no more is begun ahead than there are threads."""
+    waiting: deque[Future[Piece]] = deque()
+    for one in work:
+        waiting.append(pool.submit(one))
+        if len(waiting) >= _PARSED_TOGETHER:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
 def _written(writing: Future[Written]) -> list[tuple[str, NewFile]]:
     written = writing.result()
-    for name, nanoseconds in written.costs.items():
-        count_step(name, nanoseconds)
+    count_steps(written.costs)
     return written.files
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -15,14 +15,32 @@ PREFIX: Final = "step_"
 """Of the counters' names; they count microseconds."""
 
 
+class Costs(dict[str, int]):
+    """Nanoseconds by step, of one thread's work on one piece.
+
+    Counters reach the runner from the transform's own thread only, so what others do is measured like this and counted
+    there (``count_steps``).
+    """
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add what the block costs; not to be nested, so that the steps of a stage add up."""
+        started = time.thread_time_ns()
+        try:
+            yield
+        finally:
+            self[name] = self.get(name, 0) + time.thread_time_ns() - started
+
+
 @contextmanager
 def step(name: str) -> Iterator[None]:
-    """Count what the block costs; not to be nested, so that the steps of a stage add up."""
-    started = time.thread_time_ns()
+    """Count what the block costs, in the transform's own thread; not to be nested."""
+    costs = Costs()
     try:
-        yield
+        with costs.step(name):
+            yield
     finally:
-        count_step(name, time.thread_time_ns() - started)
+        count_steps(costs)
 
 
 def steps_of(name: str, items: Iterable[T]) -> Iterator[T]:
@@ -37,6 +55,7 @@ def steps_of(name: str, items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
-def count_step(name: str, nanoseconds: int) -> None:
-    """Count what was measured elsewhere: counters reach the runner from the transform's own thread only."""
-    Metrics.counter("phl", PREFIX + name).inc(nanoseconds // 1_000)
+def count_steps(costs: Mapping[str, int]) -> None:
+    """Count what was measured: nanoseconds by step."""
+    for name, nanoseconds in costs.items():
+        Metrics.counter("phl", PREFIX + name).inc(nanoseconds // 1_000)

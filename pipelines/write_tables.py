@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from lake_layout.claims import Claim
 from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake
 from pipelines.dispositions import attach_origin
+from pipelines.steps import Costs
 from schemas.modality import Parsed
 from schemas.table import Table
 
@@ -54,30 +55,49 @@ class TableFiles:
 
     def add(self, raw: pa.Table, parsed: Parsed) -> Written:
         """Take up a piece: what the parser made of raw rows. Tables with enough rows are written."""
-        started = time.thread_time_ns()
-        for table in self.tables:
-            rows = parsed.tables.get(table.name)
-            if rows is not None and rows.num_rows:
-                full = attach_origin(table, rows, raw, parsed, self.claim, self.reading)
-                self.gathered.setdefault(table.name, []).append(full)
-        attached = time.thread_time_ns()
-        files = list(self._write(GATHERED_BYTES))
-        return Written(files, {"attach": attached - started, "write": time.thread_time_ns() - attached})
+        costs = Costs()
+        with costs.step("attach"):
+            for table in self.tables:
+                rows = parsed.tables.get(table.name)
+                if rows is not None and rows.num_rows:
+                    full = attach_origin(table, rows, raw, parsed, self.claim, self.reading)
+                    self.gathered.setdefault(table.name, []).append(full)
+        with costs.step("write"):
+            files = list(self._write(GATHERED_BYTES))
+        return Written(files, costs)
 
     def rest(self) -> Written:
-        """Write what waits."""
-        started = time.thread_time_ns()
-        files = list(self._write(0))
-        return Written(files, {"write": time.thread_time_ns() - started})
+        """Write what waits, two tables at a time: nothing else is left to be done meanwhile."""
+        waiting = [
+            (table, pieces) for table in self.tables if (pieces := self.gathered.pop(table.name, None))
+        ]
+        # the largest first, or one of the threads ends long before the other
+        waiting.sort(key=lambda one: -_bytes_of(one[1]))
+        with ThreadPoolExecutor(2) as pool:
+            written = list(pool.map(lambda one: self._timed(*one), waiting))
+        costs = Costs(write=sum(one.costs["write"] for one in written))
+        return Written([file for one in written for file in one.files], costs)
 
     def _write(self, least_bytes: int) -> Iterator[tuple[str, NewFile]]:
         for table in self.tables:
             pieces = self.gathered.get(table.name, [])
-            if pieces and sum(piece.nbytes for piece in pieces) >= least_bytes:
+            if pieces and _bytes_of(pieces) >= least_bytes:
                 del self.gathered[table.name]
-                rows = joined(pieces)
-                for file in write_by_partition(self.lake, table, rows):
-                    yield table.name, file
+                yield from self._files(table, pieces)
+
+    def _timed(self, table: Table, pieces: Sequence[pa.Table]) -> Written:
+        costs = Costs()
+        with costs.step("write"):
+            files = list(self._files(table, pieces))
+        return Written(files, costs)
+
+    def _files(self, table: Table, pieces: Sequence[pa.Table]) -> Iterator[tuple[str, NewFile]]:
+        for file in write_by_partition(self.lake, table, joined(pieces)):
+            yield table.name, file
+
+
+def _bytes_of(pieces: Sequence[pa.Table]) -> int:
+    return sum(piece.nbytes for piece in pieces)
 
 
 def joined(pieces: Sequence[pa.Table]) -> pa.Table:

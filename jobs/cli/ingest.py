@@ -63,19 +63,27 @@ def ingest_command(
 def _once(
     settings: Settings, stages: list[str], config: Path | None, *, accept_loss: bool, as_json: bool
 ) -> None:
-    from jobs.batch_memory import keep_memory
-    from jobs.ingest_once import StageFailedError, ingest_once, ingest_side_by_side
-    from jobs.wiring import contexts
+    from jobs.landing_beside import leave_landing, start_landing, wait_to_begin
 
-    keep_memory()
-    wired = contexts(settings, accept_loss=accept_loss)
-    if len(stages) == 1:
-        report = ingest_once(wired, stages)
-    else:
-        try:
-            report = ingest_side_by_side(wired, _land_command(config, accept_loss=accept_loss))
-        except StageFailedError as failed:
-            raise typer.Exit(failed.exit_code) from None
+    landing = None if len(stages) == 1 else start_landing(config, accept_loss=accept_loss)
+    try:
+        from jobs.batch_memory import keep_memory
+        from jobs.ingest_once import StageFailedError, ingest_once, ingest_side_by_side
+        from jobs.wiring import contexts
+
+        keep_memory()
+        wired = contexts(settings, accept_loss=accept_loss)
+        if landing is None:
+            if not wait_to_begin():
+                return
+            report = ingest_once(wired, stages)
+        else:
+            report = ingest_side_by_side(wired, landing)
+    except StageFailedError as failed:
+        raise typer.Exit(failed.exit_code) from None
+    finally:
+        if landing is not None:
+            leave_landing(landing)
     if as_json:
         typer.echo(json.dumps(report))
         return
@@ -85,12 +93,6 @@ def _once(
             f"{name}: {done['messages']} messages in {done['batches']} batches, {done['seconds']:.1f} s"
             + (f" ({found})" if found else "")
         )
-
-
-def _land_command(config: Path | None, *, accept_loss: bool) -> list[str]:
-    command = [sys.executable, "-m", "jobs.cli.main", "ingest", "--once", "--stage", "land", "--json"]
-    command += ["--accept-loss"] if accept_loss else []
-    return command + (["--config", str(config)] if config else [])
 
 
 def _for_ever(stages: list[str], every: float, port: int | None, config: Path | None) -> None:

@@ -47,7 +47,7 @@ TEMPLATE = """\
 
 [ingest]
 # Most messages of a batch; more need more memory.
-#batch_messages = 200000
+#batch_messages = 400000
 # Prometheus metrics of `phl ingest --every`, on loopback.
 #metrics_port = 9465
 # Options of Apache Beam's runner; without them the graphs run in this process.

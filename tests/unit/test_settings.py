@@ -36,7 +36,7 @@ def test_defaults_need_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         2575,
         "answer",
     )
-    assert settings.ingest.batch_messages == 200_000
+    assert settings.ingest.batch_messages == 400_000
     assert settings.topic_partitions == 4
     assert settings.listen.tls is None
     assert settings.sources().get("anything").size_limit == 32 * 1024 * 1024
