@@ -198,12 +198,14 @@ def _table(
 ) -> pa.Table:
     origin = {field.name for field in ORIGIN}
     split = columns.split
+    message = split.message[segments]
     return pa.table(
         {
-            "row": pa.array(split.message[segments].astype(np.int32)),
+            "row": pa.array(message.astype(np.int32)),
             "segment_index": pa.array(split.ordinal[segments].astype(np.int32)),
             "codes": codes,
             "version_time": made["version_time"],
+            "sent_sequence": taken(_sequences(columns), message),
             **{
                 field.name: made[field.name] if field.name in made else pa.nulls(len(segments), field.type)
                 for field in mapping.table.fields
@@ -211,6 +213,14 @@ def _table(
             },
         }
     )
+
+
+def _sequences(columns: Columns) -> pa.Array:
+    """MSH-13 of each message, where it is a whole number above 0 (HL7 v2.5.1 §2.15.9.13)."""
+    first = np.searchsorted(columns.rows("MSH").segments, columns.split.first_of_message)
+    sent = columns.number(Place("MSH", 13, 1), "MSH").take(first)
+    whole = sent.valid & (sent.value == np.floor(sent.value)) & (sent.value > 0) & (sent.value < 2**53)
+    return pa.array(np.where(whole, sent.value, 0).astype(np.int64), mask=~whole)
 
 
 def _version(made: TableRows) -> pa.Array:

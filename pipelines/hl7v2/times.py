@@ -21,6 +21,7 @@ from pipelines.hl7v2.locate import Spans
 from pipelines.hl7v2.split import Positions
 from pipelines.kernel import kernel
 from schemas.table import INSTANT
+from schemas.tables.columns import DELETED
 
 PRECISIONS = ("year", "month", "day", "hour", "minute", "second", "fraction")
 I8 = np.ndarray[tuple[int], np.dtype[np.int8]]
@@ -38,7 +39,8 @@ _TABLE_DAYS = date(2100, 1, 1).toordinal() - _EPOCH_DAY - _TABLE_FROM
 _CHANGES = 10**8
 """Stands for "the clocks change on this day" in a table of offsets."""
 
-_PRECISION_NAMES = pa.array(PRECISIONS)
+_PRECISION_NAMES = pa.array((*PRECISIONS, DELETED))
+_DELETED = len(PRECISIONS)
 _DAY_PRECISION = PRECISIONS.index("day")
 _ABSENT, _VALID, _REFUSED = 0, 1, 2
 
@@ -70,7 +72,7 @@ class Times:
     Attributes:
         instant: microseconds since 1970 UTC; 0 where not valid.
         valid: whether the row has a time that can be read.
-        precision: index into ``PRECISIONS``.
+        precision: index into ``PRECISIONS``; one beyond them where the sender deletes the value.
         refused: whether the row has something there that is not a time.
         day: local date as days since 1970.
         sent: seconds east of UTC as the value itself says; ``NO_OFFSET`` where it does not.
@@ -94,7 +96,8 @@ class Times:
 
     def precisions(self) -> pa.Array:
         """Precisions as sent, as a dictionary array."""
-        return pa.DictionaryArray.from_arrays(pa.array(self.precision, mask=~self.valid), _PRECISION_NAMES)
+        said = self.valid | (self.precision == _DELETED)
+        return pa.DictionaryArray.from_arrays(pa.array(self.precision, mask=~said), _PRECISION_NAMES)
 
     def offsets(self) -> pa.Array:
         """Minutes east of UTC that each was read with."""
@@ -112,7 +115,8 @@ class Times:
         there = index >= 0
         place = np.maximum(index, 0)
         return Times(
-            self.instant[place], self.valid[place] & there, self.precision[place], self.refused[place] & there,
+            self.instant[place], self.valid[place] & there, np.where(there, self.precision[place], np.int8(0)),
+            self.refused[place] & there,
             self.day[place], self.sent[place], self.offset[place],
         )  # fmt: skip
 
@@ -125,7 +129,9 @@ class Times:
         return Times(
             choose(self.instant, more.instant),
             self.valid | more.valid,
-            np.where(self.valid, self.precision, more.precision),
+            np.where(
+                self.valid | (~more.valid & (self.precision == _DELETED)), self.precision, more.precision
+            ),
             self.refused | (~self.valid & more.refused),
             choose(self.day, more.day),
             choose(self.sent, more.sent),
@@ -243,7 +249,10 @@ def _parse(  # noqa: C901, PLR0912, PLR0915 - one walk over each value
         while end > start and data[end - 1] == 0x20:
             end -= 1
         size = end - start
-        if size <= 0 or (size == 2 and data[start] == 0x22 and data[start + 1] == 0x22):
+        if size <= 0:
+            continue
+        if size == 2 and data[start] == 0x22 and data[start + 1] == 0x22:
+            precision[row] = _DELETED
             continue
         status[row] = _REFUSED
         digits = 0

@@ -9,7 +9,12 @@ from schemas.tables.raw import COORDINATES
 
 TEXT = pa.string()
 
-PRECISION_DOC = "Precision as sent: year, month, day, hour, minute, second or fraction."
+DELETED = '""'
+"""What a sender writes to delete a value (HL7 v2.5.1 §2.5.3.5); kept in texts, and as the precision of an instant."""
+
+PRECISION_DOC = (
+    'Precision as sent: year, month, day, hour, minute, second or fraction; "" where the value is deleted.'
+)
 
 
 def instant(name: str, doc: str, standard: str = "", nullable: bool = True) -> tuple[Field, ...]:
@@ -103,6 +108,7 @@ ORIGIN: tuple[Field, ...] = (
         "What orders the versions of one thing (never later than receipt + 24 h).",
         nullable=False,
     ),
+    Field("sent_sequence", pa.int64(), "Sequence number of the message within its link.", "MSH-13"),
     Field(
         "segment_index", pa.int32(), "Position of the segment in its message, counted from 0.", nullable=False
     ),

@@ -84,6 +84,7 @@ OBSERVATION = normalised(
     *instant("reference_range_time", "Since when the reference range holds.", "OBX-12"),
     text("access_checks", "User-defined access checks.", "OBX-13"),
     *instant("effective_time", "Time of the observation.", "OBX-14, OBR-7"),
+    *instant("specimen_time", "When its order's specimen was taken or the observation made.", "OBR-7"),
     *instant("issued_time", "Report issued or its status changed.", "OBR-22"),
     text("producer", "Producer of the observation.", "OBX-15.1"),
     text("producer_display", "Name of the producer.", "OBX-15.2"),

@@ -283,6 +283,7 @@ OBSERVATION_FROM_OBX = mapping(
         "reference_range_time": "OBX-12",
         "access_checks": "OBX-13",
         "effective_time": "OBX-14 OBR-7",
+        "specimen_time": "OBR-7",
         "issued_time": "OBR-22",
         "producer": "OBX-15.1",
         "producer_display": "OBX-15.2",
