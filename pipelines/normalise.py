@@ -59,7 +59,7 @@ from schemas.tables.ops import LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reprocessing counts on
 
-PIECE_BYTES = 64 * 1024 * 1024
+PIECE_BYTES = 40 * 1024 * 1024
 PIECE_ROWS = 25_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
