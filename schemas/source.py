@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 MEBIBYTE = 1024 * 1024
 
@@ -22,6 +23,10 @@ class Source:
         size_limit: the largest message in bytes; larger ones are refused with AR.
         idle_timeout: seconds without a byte after which the connection is closed.
         patient_authorities: assigning authorities in the order in which PID-3 is searched for the record key.
+        order_id_scope: within what an order number names one order; "year": numbers come round again each year.
+        visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
+            "patient": it counts the visits of a patient.
+        orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """
 
     name: str
@@ -32,6 +37,9 @@ class Source:
     size_limit: int = 32 * MEBIBYTE
     idle_timeout: float = 300.0
     patient_authorities: tuple[str, ...] = ()
+    order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
+    visit_number_scope: Literal["ever", "day", "patient"] = "ever"
+    orders_at_word: bool = False
 
 
 @dataclass(frozen=True)
