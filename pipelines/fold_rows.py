@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.fold_keys import I64, Bools, Hasher, has_code, is_one_of, mixed
 from pipelines.fold_versions import (
@@ -111,10 +112,13 @@ def read_rows(fold: RowFold, state: pa.Table, rank: Rank) -> tuple[dict[str, pa.
     group = int64(state, "group_hash")[shown.base]
     order = np.lexsort((shown.line, group, int64(state, "key_hash")[shown.base]))
     shown = Shown(shown.base[order], shown.value[order], shown.status[order], shown.line[order])
+    plain = bool(((shown.base == shown.value) & (shown.base == shown.status)).all())
     same = np.where((shown.base == shown.value) & (shown.base == shown.status), shown.base, NONE)
+    if "line" in state.column_names:
+        stated = pc.fill_null(state.column("line").take(pa.array(shown.base)), NONE).to_numpy()
+        same[stated != shown.line] = NONE
     statuses = _ORIGIN | _status_columns(fold)
     columns = {}
-    plain = bool((same >= 0).all())
     base = pa.array(shown.base)
     for name in state.column_names:
         if plain or (name not in statuses and name not in fold.value):
