@@ -104,6 +104,7 @@ def _two(scene: Scene) -> Draft:
     at = add_patient(draft)
     _link(
         draft, at, "PID", other_patient_id=record, other_patient_id_type="MR", other_identifiers=others,
+        other_listed_identifiers=others,
         other_account_number=first.account, other_account_authority=draft.code,
         other_family_name=first.family, other_given_name=first.given,
     )  # fmt: skip
@@ -126,7 +127,8 @@ def _add_former(draft: Draft, before: Person) -> None:
     )  # fmt: skip
     _link(
         draft, at, "MRG", other_patient_id=record, other_patient_id_type="MR",
-        other_identifiers=[f"{record}|{draft.code}|MR"], other_account_number=before.account,
+        other_identifiers=[f"{record}|{draft.code}|MR"],
+        other_listed_identifiers=[f"{record}|{draft.code}|MR"], other_account_number=before.account,
         other_account_authority=draft.code, other_visit_number=visit, other_visit_authority=draft.code,
         other_family_name=before.family, other_given_name=before.given,
     )  # fmt: skip
@@ -135,7 +137,7 @@ def _add_former(draft: Draft, before: Person) -> None:
 def _link(draft: Draft, at: int, stated_in: str, **other: str | list[str]) -> None:
     assert draft.person is not None
     draft.event_row(
-        PATIENT_LINK, at, stated_in=stated_in, identifiers=identifiers(draft),
+        PATIENT_LINK, at, stated_in=stated_in, identifiers=identifiers(draft), listed_identifiers=identifiers(draft),
         family_name=draft.person.family, given_name=draft.person.given, account_number=draft.person.account,
         account_authority=draft.code, other_patient_authority=draft.code, **draft.event_columns, **other,
     )  # fmt: skip

@@ -18,6 +18,9 @@ PATIENT_LINK = normalised(
         "Identifiers of the patient that stays, or of the one that is linked.",
         "PID-3, PID-2, PID-4, PID-19",
     ),
+    many("listed_identifiers", IDENTIFIER, "Those of them that stand in its list of identifiers.", "PID-3"),
+    many("external_identifiers", IDENTIFIER, "Those that stand in the older field of an external one.", "PID-2"),
+    many("alternate_identifiers", IDENTIFIER, "Those that stand in the field of alternate ones.", "PID-4"),
     text("family_name", "Family name of that patient.", "PID-5.1.1"),
     text("given_name", "Given name of that patient.", "PID-5.2"),
     text("account_number", "Account that stays.", "PID-18.1"),
@@ -41,6 +44,18 @@ PATIENT_LINK = normalised(
     text("other_patient_id_type", "Its type (HL7 table 0203).", "MRG-1.5, MRG-4.5, PID(1)-3.5, PID(1)-2.5"),
     many(
         "other_identifiers", IDENTIFIER, "All identifiers of the other.", "MRG-1, MRG-4, PID(1)-3, PID(1)-2"
+    ),
+    many(
+        "other_listed_identifiers",
+        IDENTIFIER,
+        "Those of them that stand in its list of identifiers.",
+        "MRG-1, PID(1)-3",
+    ),
+    many(
+        "other_external_identifiers",
+        IDENTIFIER,
+        "Those that stand in the older field of an external one.",
+        "MRG-4, PID(1)-2",
     ),
     many("other_alternate_identifiers", IDENTIFIER, "Alternate identifiers of the other.", "MRG-2, PID(1)-4"),
     text("other_account_number", "Account of the other.", "MRG-3.1, PID(1)-18.1"),
