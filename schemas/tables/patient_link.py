@@ -19,7 +19,9 @@ PATIENT_LINK = normalised(
         "PID-3, PID-2, PID-4, PID-19",
     ),
     many("listed_identifiers", IDENTIFIER, "Those of them that stand in its list of identifiers.", "PID-3"),
-    many("external_identifiers", IDENTIFIER, "Those that stand in the older field of an external one.", "PID-2"),
+    many(
+        "external_identifiers", IDENTIFIER, "Those that stand in the older field of an external one.", "PID-2"
+    ),
     many("alternate_identifiers", IDENTIFIER, "Those that stand in the field of alternate ones.", "PID-4"),
     text("family_name", "Family name of that patient.", "PID-5.1.1"),
     text("given_name", "Given name of that patient.", "PID-5.2"),
