@@ -9,7 +9,13 @@ import time
 
 from benchmarks.measure import show
 
-MODULES = ("benchmarks.hl7_parse", "benchmarks.ingest", "benchmarks.listener", "benchmarks.latency")
+MODULES = (
+    "benchmarks.hl7_parse",
+    "benchmarks.fold",
+    "benchmarks.ingest",
+    "benchmarks.listener",
+    "benchmarks.latency",
+)
 
 
 def main() -> None:

@@ -254,6 +254,9 @@ class SourceSettings(_Section):
     size_limit: ByteSize = Field(default=ByteSize(32 * MEBIBYTE), ge=1, le=1024 * MEBIBYTE)
     idle_timeout: Duration = 300.0
     patient_authorities: tuple[str, ...] = ()
+    order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
+    visit_number_scope: Literal["ever", "day", "patient"] = "ever"
+    orders_at_word: bool = False
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
     facility: str | None = Field(default=None, min_length=1)
@@ -269,6 +272,9 @@ class SourceSettings(_Section):
             size_limit=int(self.size_limit),
             idle_timeout=self.idle_timeout,
             patient_authorities=self.patient_authorities,
+            order_id_scope=self.order_id_scope,
+            visit_number_scope=self.visit_number_scope,
+            orders_at_word=self.orders_at_word,
         )
 
 

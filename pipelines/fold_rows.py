@@ -207,8 +207,8 @@ class _Reading:
         winner = greatest(group, groups, ordered, np.flatnonzero(alive))
         lost = np.flatnonzero(winner < 0)
         winner = winner[winner >= 0]
-        if self.fold.deleting is not None:
-            deletes = has_code(self.state, self.fold.deleting)[self.first]
+        for codes in self.fold.deleting:
+            deletes = has_code(self.state, codes)[self.first]
             winner = winner[~deletes[winner]]
         plain, unsaid = self._without_value(winner)
         parts = [self._lines(plain, plain, plain)]

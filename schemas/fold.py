@@ -9,7 +9,7 @@ The rules of meaning stand with the literals in ``schemas/tables/curated.py``; `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -179,12 +179,26 @@ class RowFold:
     subject: tuple[str, ...] = ()
     status: Status | None = None
     value: tuple[str, ...] = ()
-    deleting: Codes | None = None
+    deleting: tuple[Codes, ...] = ()
     ignored: Codes | None = None
     echoes: tuple[Echo, ...] = ()
     shows_reset: bool = False
     action: str | None = None
     members: tuple[Key, ...] = ()
+
+    def __post_init__(self) -> None:
+        keys = (*self.keys, *self.groups, *self.members, *([self.scope] if self.scope else []))
+        columns = [
+            *self.subject,
+            *self.value,
+            self.action,
+            *(one for echo in self.echoes for one in echo.columns),
+        ]
+        status = self.status
+        while status is not None:
+            columns += [status.column, status.raised_column]
+            status = status.otherwise
+        _check(self.table, keys, columns, (*self.deleting, self.ignored))
 
 
 class Owns(IntEnum):
@@ -253,8 +267,39 @@ class FieldFold:
     groups: tuple[Key, ...] = ()
     ignored: Codes | None = None
 
+    def __post_init__(self) -> None:
+        columns = [*self.sets, *(one for value in self.values for one in value)]
+        heads = {value[0] for value in self.values}
+        for events in self.events:
+            columns += [events.column, *([events.told_in] if events.told_in else [])]
+            columns += [one if one in heads else f"{one} (no value's first)" for one in events.values]
+        _check(self.table, (*self.keys, *self.groups), columns, (self.ignored,))
+
 
 Fold = RowFold | FieldFold
+
+_READ = frozenset({"trigger", "message_code"})
+
+
+def _check(
+    table: Table, keys: Iterable[Key], columns: Iterable[str | None], codes: Iterable[Codes | None]
+) -> None:
+    """Refuse a fold that names columns which its table has not."""
+    there = {field.name for field in table.fields} | _READ
+    ways = tuple(keys)
+    named = {column for column in columns if column is not None}
+    named |= {
+        one.column for one in (*codes, *(key.when for key in ways), *(key.unless for key in ways)) if one
+    }
+    for key in ways:
+        named |= set(key.needs)
+        for column, kind in (*key.parts, *([key.alias_beside] if key.alias_beside else [])):
+            coded = f"{column}_code" in there or {column, f"{column}_system", f"{column}_display"} <= there
+            named |= set() if kind is Part.CODE and coded else {column}
+        named -= {column for column, kind in key.parts if kind is Part.CODE and f"{column}_code" in there}
+    if unknown := named - there:
+        raise ValueError(f"a fold of {table.name} names unknown columns: {sorted(unknown)}")
+
 
 _TOGETHER = (
     "_display", "_system", "_alt_code", "_alt_display", "_alt_system", "_system_version", "_text", "_precision",

@@ -96,6 +96,12 @@ TEMPLATE = """\
 #idle_timeout = "5m"
 # Which of a patient's identifiers keeps messages of one patient together, by assigning authority (PID-3.4).
 #patient_authorities = ["CITY", "COUNTY"]
+# Within what an order number names one order: "ever", or "year", "month", "day" where numbers come round again.
+#order_id_scope = "ever"
+# Within what a visit number names one visit: "ever", "day" (given anew each day) or "patient" (it counts visits).
+#visit_number_scope = "ever"
+# Whether an order is cancelled, held or discontinued as soon as this source asks for it.
+#orders_at_word = false
 """
 
 

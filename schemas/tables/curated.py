@@ -134,7 +134,16 @@ REPORT_FOLD = RowFold(
 
 OBSERVATION_FOLD = RowFold(
     OBSERVATION,
-    _order("specimen_time", more="specimen_id specimen_type"),
+    (
+        key(
+            "given",
+            "authority:filler_authority filler_order placer_order patient_id event_time",
+            needs="patient_id event_time",
+            weak=True,
+            when=_codes("message_code", "RAS RDE RDS RGV"),
+        ),
+        *_order("specimen_time", more="specimen_id specimen_type"),
+    ),
     groups=(
         key("instance", f"{_REPORT} instance_authority instance_id", needs="instance_id"),
         key("lines", f"{_REPORT} code:observation sub_id"),
@@ -156,7 +165,8 @@ OBSERVATION_FOLD = RowFold(
     shows_reset=True,
 )
 """Several OBX of equal code and sub-id are the lines of one result. What takes a report back takes back its
-observations up to its version, whatever their own status says."""
+observations up to its version, whatever their own status says. What is observed when medication is given is of that
+giving, not one result of the order."""
 
 _CONTROL = Events(
     "state",
@@ -217,7 +227,7 @@ MEDICATION_ADMINISTRATION_FOLD = RowFold(
     MEDICATION_ADMINISTRATION,
     _order("start_time", beside="code:medication", more="code:medication"),
     groups=(key("administration", _GIVEN),),
-    deleting=_codes("action_code", "D"),
+    deleting=(_codes("action_code", "D"),),
 )
 
 SPECIMEN_FOLD = RowFold(
@@ -387,7 +397,7 @@ CONDITION_FOLD = RowFold(
         ),
         *_of_visit(),
     ),
-    deleting=_codes("action_code", "D DE"),
+    deleting=(_codes("action_code", "D DE"),),
     action="action_code",
     members=(_MEMBER, key("code", "code:condition diagnosis_type")),
 )
@@ -395,7 +405,7 @@ CONDITION_FOLD = RowFold(
 PROCEDURE_FOLD = RowFold(
     PROCEDURE,
     _of_visit(),
-    deleting=_codes("action_code", "D"),
+    deleting=(_codes("action_code", "D"),),
     action="action_code",
     members=(_MEMBER, key("code", "code:procedure performed_time")),
 )
@@ -403,7 +413,7 @@ PROCEDURE_FOLD = RowFold(
 ALLERGY_FOLD = RowFold(
     ALLERGY_INTOLERANCE,
     _OF_PATIENT,
-    deleting=_codes("action_code", "D"),
+    deleting=(_codes("action_code", "D"),),
     action="action_code",
     members=(_MEMBER, key("code", "code:allergen")),
 )
@@ -411,7 +421,7 @@ ALLERGY_FOLD = RowFold(
 COVERAGE_FOLD = RowFold(
     COVERAGE,
     _OF_PATIENT,
-    deleting=_codes("action_code", "D"),
+    deleting=(_codes("action_code", "D"),),
     action="action_code",
     members=(key("plan", "plan company_id policy_number"),),
 )
@@ -430,7 +440,7 @@ DOCUMENT_FOLD = RowFold(
         key("order-document", "authority:filler_authority filler_order code:document_type",
             needs="filler_order", weak=True),
     ),
-    deleting=_codes("trigger", "T11"),
+    deleting=(_codes("trigger", "T11"),),
     echoes=(
         Echo(
             DOCUMENT_REFERENCE.name,
@@ -450,7 +460,7 @@ APPOINTMENT_FOLD = RowFold(
         key("placer", "authority:placer_authority placer_appointment occurrence_number",
             needs="placer_appointment", alias_of="filler", alias_beside="occurrence_number"),
     ),
-    deleting=_codes("trigger", "S17"),
+    deleting=(_codes("trigger", "S17"),),
 )  # fmt: skip
 
 _CHARGE = (
@@ -479,18 +489,18 @@ IMMUNIZATION_FOLD = RowFold(
             weak=True),
     ),
     groups=(key("vaccine", "code:vaccine"),),
-    deleting=_codes("action_code", "D"),
+    deleting=(_codes("action_code", "D"),),
 )  # fmt: skip
 
 _RECORD = (key("record", "source institution master_file record_key_text", needs="record_key_text"),)
-_GONE = _codes("record_event", "MDL")
+_GONE = (_codes("record_event", "MDL"), _codes("trigger", "B03"))
 
 PRACTITIONER_FOLD = RowFold(
     PRACTITIONER,
-    (*_RECORD, key("staff", "source institution key", needs="key")),
+    (key("staff", "source institution key", needs="key"), *_RECORD),
     deleting=_GONE,
 )
-LOCATION_FOLD = RowFold(LOCATION, (*_RECORD, key("place", "source institution key_text", needs="key_text")),
+LOCATION_FOLD = RowFold(LOCATION, (key("place", "source institution key_text", needs="key_text"), *_RECORD),
                         deleting=_GONE)  # fmt: skip
 ITEM_DEFINITION_FOLD = RowFold(ITEM_DEFINITION, _RECORD, deleting=_GONE)
 

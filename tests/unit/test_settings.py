@@ -220,6 +220,9 @@ def test_sources_carry_their_settings(tmp_path: Path) -> None:
         size_limit = "2 MiB"
         idle_timeout = "2m"
         patient_authorities = ["CITY"]
+        order_id_scope = "year"
+        visit_number_scope = "patient"
+        orders_at_word = true
         port = 2600
         peer = "10.1.0.0/16"
         facility = "COUNTY"
@@ -229,6 +232,8 @@ def test_sources_carry_their_settings(tmp_path: Path) -> None:
     assert (source.charset, source.processing_ids) == ("gb18030", ("P", "T"))
     assert (source.size_limit, source.idle_timeout) == (2 * 1024 * 1024, 120.0)
     assert type(source.size_limit) is int
+    scopes = (source.order_id_scope, source.visit_number_scope, source.orders_at_word)
+    assert scopes == ("year", "patient", True)
     matched = settings.source_settings[0]
     assert (matched.port, matched.peer, matched.facility) == (2600, "10.1.0.0/16", "COUNTY")
 
