@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from pipelines.fold_fields import read_fields, winners_by_field
 from pipelines.fold_keys import I64, Bools, Hasher, has_code, hash_of_texts, is_one_of, mixed, whole
 from pipelines.fold_rows import read_rows, units_of, winners_by_register
-from pipelines.fold_versions import WITHOUT_SEGMENT, greatest, int64, least, number, rank_of
+from pipelines.fold_versions import WITHOUT_SEGMENT, greatest, int64, least, number, rank_of, rows_of
 from schemas.fold import Echo, FieldFold, Fold, Part, Register, RowFold, Status
 from schemas.source import NO_SOURCES, Sources
 from schemas.tables.columns import ORIGIN
@@ -99,7 +99,7 @@ def join(fold: Fold, *states: pa.Table) -> pa.Table:
     home = home[ids]
     if not wins.all():
         rows = np.flatnonzero(wins)
-        state, home = state.take(pa.array(rows)), home[rows]
+        state, home = rows_of(state, rows), home[rows]
     return _with(state, "home_month", _months(home))
 
 
@@ -138,7 +138,7 @@ def laid(fold: Fold, state: pa.Table) -> pa.Table:
     shown, same = _read(fold, state)
     hidden = np.ones(state.num_rows, bool)
     hidden[same] = False
-    rows = state.filter(pa.array(hidden))
+    rows = rows_of(state, np.flatnonzero(hidden))
     none, yes = np.zeros(rows.num_rows, bool), np.ones(rows.num_rows, bool)
     columns = {name: rows.column(name) for name in rows.column_names}
     columns |= {"since": rows.column("version_time"), "shown": pa.array(none), "kept": pa.array(yes)}

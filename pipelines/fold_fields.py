@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed, text_column, whole
-from pipelines.fold_versions import NONE, Rank, greatest, int64, later, number
+from pipelines.fold_versions import NONE, Rank, greatest, int64, later, number, taken
 from schemas.fold import DELETED, Events, FieldFold, Owns
 
 
@@ -188,9 +188,9 @@ def read_fields(fold: FieldFold, state: pa.Table, rank: Rank) -> tuple[dict[str,
         unset = there & ~happened.sets[event]
         hidden |= unset & events.hides
         if events.shows is not None:
-            columns[events.shows] = _taken(happened.text, event)
+            columns[events.shows] = taken(happened.text, event)
         if events.shows_time is not None:
-            columns[events.shows_time] = _taken(state.column("version_time"), event)
+            columns[events.shows_time] = taken(state.column("version_time"), event)
         for value in _owned(fold, events):
             own = picker.best(_own(state, events, happened.tells, value))
             if events.owns is Owns.STATES:
@@ -201,21 +201,17 @@ def read_fields(fold: FieldFold, state: pa.Table, rank: Rank) -> tuple[dict[str,
     heads = {name: value[0] for value in fold.values for name in value}
     for name in state.column_names:
         if name in heads:
-            columns[name] = without_deleted(_taken(state.column(name), chosen[heads[name]]))
+            columns[name] = without_deleted(taken(state.column(name), chosen[heads[name]]))
         elif name in fold.sets:
             columns[name] = _set(state, name, picker, rank)
         else:
-            columns[name] = _taken(state.column(name), last)
+            columns[name] = taken(state.column(name), last)
     key, group = (int64(state, name)[picker.row] for name in ("key_hash", "group_hash"))
     columns["group_hash"] = pa.array(group)
     order = np.lexsort((group, key))
     order = order[~hidden[order]]
     take = pa.array(order)
     return {name: column.take(take) for name, column in columns.items()}, np.full(len(order), NONE, np.int64)
-
-
-def _taken(column: pa.Array | pa.ChunkedArray, rows: I64) -> pa.Array:
-    return whole(column).take(pa.array(rows, mask=rows < 0))
 
 
 def _set(state: pa.Table, name: str, picker: _Picker, rank: Rank) -> pa.Array:

@@ -20,6 +20,8 @@ from pipelines.fold_versions import (
     later,
     message_of,
     number,
+    rows_of,
+    taken,
 )
 from schemas.fold import VERSION, Register, RowFold
 from schemas.tables.columns import ORIGIN
@@ -115,18 +117,17 @@ def read_rows(fold: RowFold, state: pa.Table, rank: Rank) -> tuple[dict[str, pa.
     plain = bool(((shown.base == shown.value) & (shown.base == shown.status)).all())
     same = np.where((shown.base == shown.value) & (shown.base == shown.status), shown.base, NONE)
     if "line" in state.column_names:
-        stated = pc.fill_null(state.column("line").take(pa.array(shown.base)), NONE).to_numpy()
+        stated = pc.fill_null(taken(state.column("line"), shown.base), NONE).to_numpy()
         same[stated != shown.line] = NONE
     statuses = _ORIGIN | _status_columns(fold)
     columns = {}
-    base = pa.array(shown.base)
     for name in state.column_names:
         if plain or (name not in statuses and name not in fold.value):
-            columns[name] = state.column(name).take(base)
+            columns[name] = taken(state.column(name), shown.base)
         elif name in statuses:
-            columns[name] = state.column(name).take(pa.array(shown.status))
+            columns[name] = taken(state.column(name), shown.status)
         else:
-            columns[name] = state.column(name).take(pa.array(shown.value, mask=shown.value < 0))
+            columns[name] = taken(state.column(name), shown.value)
     columns["line"] = pa.array(shown.line.astype(np.int32))
     return columns, same
 
@@ -242,7 +243,7 @@ class _Reading:
             return winner, winner[:0]
         takes = is_one_of(self.state.column(status.column), status.takes_value)[self.first[winner]]
         if takes.any():
-            rows = self.state.take(pa.array(self.first[winner]))
+            rows = rows_of(self.state, self.first[winner])
             takes &= ~_says(rows, self.fold.value)
         return winner[~takes], winner[takes]
 
@@ -256,7 +257,7 @@ class _Reading:
         )
         given = given[~self._later(given, asks[own[given]])]
         if len(given):
-            given = given[_says(self.state.take(pa.array(self.first[given])), self.fold.value)]
+            given = given[_says(rows_of(self.state, self.first[given]), self.fold.value)]
         found = self._best(own, count, given)[own[winner]]
         there = found >= 0
         return Shown.of(

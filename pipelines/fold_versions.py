@@ -141,6 +141,19 @@ def message_of(rows: pa.Table, rank: Rank) -> I64:
     return mixed(hash_of_texts(rows.column("topic_id")), *numbers).view(np.int64)
 
 
+def taken(column: pa.Array | pa.ChunkedArray, rows: I64) -> pa.Array:
+    """A column's values by row; null where that is negative. Most columns of most tables say nothing."""
+    values = whole(column)
+    if values.null_count == len(values):
+        return pa.nulls(len(rows), values.type)
+    return values.take(pa.array(rows, mask=rows < 0) if (rows < 0).any() else pa.array(rows))
+
+
+def rows_of(table: pa.Table, rows: I64) -> pa.Table:
+    """Some rows of a table."""
+    return pa.table([taken(column, rows) for column in table.columns], schema=table.schema)
+
+
 def int64(rows: pa.Table, name: str) -> I64:
     """A column without nulls as numbers."""
     found: I64 = whole(rows.column(name)).to_numpy(zero_copy_only=False).astype(np.int64)
