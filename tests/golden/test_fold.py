@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # when started by hand
 
-from pipelines.fold import aliases_of, join, join_aliases, read, rekeyed, state_of
+from pipelines.fold import aliases_of, join, join_aliases, kept, laid, read, rekeyed, state_of
 from pipelines.hl7v2.modality import HL7V2
 from schemas.fold import Fold, RowFold
 from schemas.source import Source, Sources
@@ -157,3 +157,21 @@ def test_every_fold_reads_nothing_of_nothing() -> None:
         state = state_of(fold, fold.table.arrow_schema.empty_table())
         assert read(fold, state).num_rows == 0
         assert isinstance(fold, RowFold) or fold.values
+
+
+def test_every_fold_takes_what_every_family_states() -> None:
+    """The messages of all golden cases together: what is laid down is what is joined, and is shown or deleted."""
+    messages = [path.read_bytes() for path in sorted((CASES.parent / "hl7v2").glob("*/message.hl7"))]
+    readable = [
+        one for one in messages if not HL7V2.envelopes([one], [Source("clinic")])["problem"][0].is_valid
+    ]
+    tables = rows_of(readable, Source("clinic"))
+    for fold in FOLDS:
+        rows = tables[fold.table.name]
+        aliases = aliases_of(fold, rows)
+        state = state_of(fold, rows, echoes=tables, aliases=aliases)
+        lines = sorted(map(repr, state.to_pylist()))
+        assert sorted(map(repr, join(fold, state, state).to_pylist())) == lines
+        table = laid(fold, state)
+        assert sorted(map(repr, kept(fold, table).to_pylist())) == lines
+        assert read(fold, state).num_rows == sum(table.column("shown").to_pylist()) > 0, fold.table.name
