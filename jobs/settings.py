@@ -257,6 +257,7 @@ class SourceSettings(_Section):
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
+    owned_authorities: tuple[str, ...] = ()
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
     facility: str | None = Field(default=None, min_length=1)
@@ -275,6 +276,7 @@ class SourceSettings(_Section):
             order_id_scope=self.order_id_scope,
             visit_number_scope=self.visit_number_scope,
             orders_at_word=self.orders_at_word,
+            owned_authorities=self.owned_authorities,
         )
 
 

@@ -188,5 +188,52 @@ RECORD_FINDINGS: tuple[Finding, ...] = (
 )
 """Findings on records, whatever kind of message they hold."""
 
-FINDINGS = MappingProxyType({finding.code: finding for finding in (*RECORD_FINDINGS, *HL7_FINDINGS)})
+IDENTITY_FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        "IDENTITY-UNFIT",
+        Severity.WARNING,
+        "MRG and PID (or PV1) do not fit the event that they belong to; nothing was changed.",
+        "HL7 v2.5.1 §3.6.2",
+    ),
+    Finding(
+        "IDENTITY-UNPAIRED",
+        Severity.WARNING,
+        "A prior identifier has none of its type that it becomes; it was not changed.",
+        "HL7 v2.5.1 §3.4.9.1",
+    ),
+    Finding(
+        "IDENTITY-NOT-OWNER",
+        Severity.WARNING,
+        "The source states something of identifiers whose authority is another's; it was not applied.",
+    ),
+    Finding(
+        "IDENTITY-STILL-CONNECTED",
+        Severity.WARNING,
+        "Two identifiers were unlinked that are still connected in another way; nothing was changed.",
+        "HL7 v2.5.1 §3.3.37",
+    ),
+    Finding(
+        "IDENTITY-CANNOT-LINK",
+        Severity.WARNING,
+        "A statement would join what a steward said must not be joined; it was not applied.",
+    ),
+)
+"""Findings on statements of who is who; they stand in ``curated/patient_link`` and in the steward's queue."""
+
+STEWARD_FINDINGS: tuple[Finding, ...] = (
+    Finding("STEWARD-UNREADABLE", Severity.QUARANTINED, "The steward's event is no JSON object in UTF-8."),
+    Finding(
+        "STEWARD-INCOMPLETE",
+        Severity.QUARANTINED,
+        "The steward's event lacks id, action, time, steward, reason or one of two different identifiers.",
+    ),
+)
+"""Findings on events of stewards."""
+
+FINDINGS = MappingProxyType(
+    {
+        finding.code: finding
+        for finding in (*RECORD_FINDINGS, *HL7_FINDINGS, *IDENTITY_FINDINGS, *STEWARD_FINDINGS)
+    }
+)
 """All findings by code."""

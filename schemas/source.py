@@ -23,6 +23,8 @@ class Source:
         size_limit: the largest message in bytes; larger ones are refused with AR.
         idle_timeout: seconds without a byte after which the connection is closed.
         patient_authorities: assigning authorities in the order in which PID-3 is searched for the record key.
+        owned_authorities: assigning authorities whose identifiers only this source (and others that name them) may
+            merge, move, rename and link; an authority that no source names is open to all.
         order_id_scope: within what an order number names one order; "year": numbers come round again each year.
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.
@@ -37,6 +39,7 @@ class Source:
     size_limit: int = 32 * MEBIBYTE
     idle_timeout: float = 300.0
     patient_authorities: tuple[str, ...] = ()
+    owned_authorities: tuple[str, ...] = ()
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False

@@ -102,6 +102,8 @@ TEMPLATE = """\
 #visit_number_scope = "ever"
 # Whether an order is cancelled, held or discontinued as soon as this source asks for it.
 #orders_at_word = false
+# Assigning authorities whose identifiers no other source may merge, move, rename or link.
+#owned_authorities = ["CITY"]
 """
 
 
