@@ -57,6 +57,7 @@ __all__ = [
     "person_id",
     "resolve",
     "seen_of",
+    "touched",
 ]
 
 _NAMESPACE = uuid.UUID("5b0a4a54-8f0e-5c0e-9d5b-6c2f0d3b8a11")
@@ -165,6 +166,36 @@ def resolve(edges: pa.Table, seen: pa.Table) -> Identity:
     )
 
 
+def touched(edges: pa.Table, seen: pa.Table, changed: I64) -> tuple[pa.Table, pa.Table]:
+    """What has to be resolved anew when something changed: whole components.
+
+    An identifier that edges name belongs together with the patients beside whom messages list it, since a move takes
+    it from them.
+
+    Args:
+        edges: all that are known, the new ones included.
+        seen: all that is known of identifiers, what is new included.
+        changed: keys of the identifiers that new edges name (both ends) and that messages now state.
+
+    Returns:
+        their edges and what is seen of their patients; the rows of these patients, accounts and visits are to be
+        replaced by what ``resolve`` makes of them.
+    """
+    edges = _unresolved(edges)
+    free = edges.column("outcome").is_null().to_numpy()
+    key, to_key = (edges.column(name).to_numpy().astype(np.int64) for name in ("key", "to_key"))
+    patient, listed = (seen.column(name).to_numpy().astype(np.int64) for name in ("patient_key", "key"))
+    joins = (patient != listed) & np.isin(listed, np.concatenate([key[free], to_key[free]]))
+    one = np.concatenate([key[free], patient[joins], changed])
+    other = np.concatenate([to_key[free], listed[joins], changed])
+    chosen = affected(one, other, changed)
+    keys = np.concatenate([one[chosen], other[chosen]])
+    return (
+        edges.filter(pa.array(np.where(free, np.isin(key, keys), np.isin(key, changed)))),
+        seen.filter(pa.array(np.isin(patient, keys))),
+    )
+
+
 def _with_numbers(links: pa.Table) -> pa.Table:
     """Edges with their version time in microseconds."""
     place = links.schema.get_field_index("version_time")
@@ -215,7 +246,7 @@ class _Known:
             for name in SEEN.names
         }
         for values in zip(*columns.values(), strict=True):
-            patient_value, patient_authority, value, authority, type_, first, last = values
+            patient_value, patient_authority, value, authority, type_, first, last = values[:7]
             patient, one = (patient_authority, patient_value), (authority, value)
             self.listed.append((patient, one, type_, first, last))
             self.named[patient] = min(first, self.named.get(patient, first))

@@ -190,30 +190,37 @@ def seen_of(rows: pa.Table) -> pa.Table:
     flat = pc.list_flatten(lists)
     first = pc.list_element(lists, 0)
     times = chosen.column("version_time").combine_chunks().take(owner)
-    return join_seen(
-        pa.table(
-            {
-                "patient_value": pc.struct_field(first, "value").take(owner),
-                "patient_authority": pc.struct_field(first, "authority").take(owner),
-                "value": pc.struct_field(flat, "value"),
-                "authority": pc.struct_field(flat, "authority"),
-                "type": pc.struct_field(flat, "type"),
-                "first_seen": times,
-                "last_seen": times,
-            },
-            schema=SEEN,
-        )
+    found = pa.table(
+        {
+            "patient_value": pc.struct_field(first, "value").take(owner),
+            "patient_authority": pc.struct_field(first, "authority").take(owner),
+            "value": pc.struct_field(flat, "value"),
+            "authority": pc.struct_field(flat, "authority"),
+            "type": pc.struct_field(flat, "type"),
+            "first_seen": times,
+            "last_seen": times,
+        }
     )
+    for name, which in (("patient_key", "patient_"), ("key", "")):
+        names = zip(
+            found.column(f"{which}authority").to_pylist(),
+            found.column(f"{which}value").to_pylist(),
+            strict=True,
+        )
+        keys = [key_of("patient", authority, value) for authority, value in names]
+        found = found.append_column(name, pa.array(keys, pa.int64()))
+    return join_seen(found.cast(SEEN))
 
 
 def join_seen(*tables: pa.Table) -> pa.Table:
     """What is known of the same identifiers of the same patients as one row each: a join, in any order."""
     whole = pa.concat_tables(tables).sort_by([("last_seen", "ascending"), ("type", "ascending")])
-    keys = ["patient_value", "patient_authority", "value", "authority"]
+    keys = ["patient_value", "patient_authority", "value", "authority", "patient_key", "key"]
     grouped = whole.group_by(keys, use_threads=False).aggregate(
         [("type", "last"), ("first_seen", "min"), ("last_seen", "max")]
     )
-    return grouped.rename_columns(SEEN.names).cast(SEEN)
+    named = grouped.rename_columns([*keys, "type", "first_seen", "last_seen"])
+    return named.select(SEEN.names).cast(SEEN)
 
 
 def condense(edges: pa.Table) -> pa.Table:

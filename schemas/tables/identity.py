@@ -185,26 +185,35 @@ STEWARD_QUEUE = Table(
     statistics=("version_time",),
 )
 
+IDENTIFIER_SEEN = Table(
+    name="curated/identifier_seen",
+    doc="Which identifiers messages state of which patients: a row for each identifier that a PID lists.",
+    fields=(
+        _required("patient_value", "First identifier of the PID: whom its message is about."),
+        _required("patient_authority", "Its assigning authority."),
+        _required("value", "Identifier that the PID lists; the first one too.", "PID-3.1"),
+        _required("authority", "Its assigning authority.", "PID-3.4"),
+        text("type", "Its type (HL7 table 0203), as last stated.", "PID-3.5"),
+        Field("first_seen", INSTANT, "When it was first stated so.", nullable=False),
+        Field("last_seen", INSTANT, "When it was last stated so.", nullable=False),
+        Field("patient_key", pa.int64(), "Hash of the first identifier, as in patient_link.", nullable=False),
+        Field("key", pa.int64(), "Hash of the identifier.", nullable=False),
+    ),
+    sort_by=("patient_key",),
+    statistics=("patient_key", "key"),
+)
+"""A join: first_seen is a minimum, last_seen a maximum."""
+
 IDENTITY: tuple[Table, ...] = (
     PERSON_LINK,
+    IDENTIFIER_SEEN,
     PERSON,
     PERSON_IDENTIFIER,
     PERSON_ID_HISTORY,
     IDENTIFIER_REDIRECT,
     STEWARD_QUEUE,
 )
-"""The curated tables of identity."""
+"""The curated tables of identity; what the others are made of comes first."""
 
-SEEN = pa.schema(
-    [
-        ("patient_value", pa.string()),
-        ("patient_authority", pa.string()),
-        ("value", pa.string()),
-        ("authority", pa.string()),
-        ("type", pa.string()),
-        ("first_seen", INSTANT),
-        ("last_seen", INSTANT),
-    ]
-)
-"""Identifiers that messages state of patients: whose (the first one of the PID, which may be itself), which, and from
-when to when it was stated so. A join: first_seen is a minimum, last_seen a maximum, type that of the last statement."""
+SEEN = IDENTIFIER_SEEN.arrow_schema
+"""Columns of identifiers seen."""
