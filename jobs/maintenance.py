@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from jobs.run_stages import Context, Outcome
 from lake_layout.maintain import forget_claims, maintain, maintain_all
+from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
 
-EVERY = 25
+EVERY = 10
+"""Batches in which each table has its turn once: some tables after each batch, so that none waits long for upkeep."""
 
 
 @dataclass
 class Maintenance:
-    """Counts the batches of a stage (``land`` or ``normalise``) and keeps its tables in shape.
+    """Keeps the tables of a stage (``land`` or ``normalise``) in shape, some after each batch.
 
     Attributes:
         stage: whose tables.
-        batches: committed since the last upkeep.
+        batches: committed so far.
     """
 
     stage: str
@@ -25,17 +27,26 @@ class Maintenance:
 
     def after(self, context: Context, outcome: Outcome) -> None:
         """To be called after each committed batch."""
-        forget_claims(context.lake, outcome.stage, outcome.batch)
+        turn = self.batches % EVERY
         self.batches += 1
-        if self.batches >= EVERY:
-            self.now(context)
+        if turn == 0:
+            forget_claims(context.lake, outcome.stage, outcome.batch)
+        self._maintain(context, self._tables(context)[turn::EVERY])
 
     def now(self, context: Context) -> None:
-        """Look after the tables at once."""
-        self.batches = 0
-        lake, modality = context.lake, context.modality
+        """Look after all tables at once."""
+        self._maintain(context, self._tables(context))
+
+    def _tables(self, context: Context) -> tuple[Table, ...]:
+        modality = context.modality
+        return (modality.raw,) if self.stage == "land" else (*modality.tables, QUARANTINE, LEDGER)
+
+    def _maintain(self, context: Context, tables: tuple[Table, ...]) -> None:
+        lake = context.lake
+        if not tables:
+            return
         if self.stage == "land":
             read = lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
-            maintain(lake, modality.raw, read_up_to=read)
+            maintain(lake, context.modality.raw, read_up_to=read)
         else:
-            maintain_all(lake, (*modality.tables, QUARANTINE, LEDGER))
+            maintain_all(lake, tables)

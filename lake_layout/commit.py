@@ -24,6 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
+from lake_layout.handles import current_handle, forget_handle
 from lake_layout.lake import Lake, check_schema
 from lake_layout.live_files import files_of
 from lake_layout.objects import ObjectStore
@@ -137,7 +138,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
             refusal, since the refusal means that the table has changed.
     """
     own = uuid.uuid4().hex
-    handle = lake.open(table)
+    handle = current_handle(lake, table)
     unclear = 0
     for attempt in range(ATTEMPTS):
         seen = int(handle.version())
@@ -156,6 +157,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
         else:
             # A handle does not move by its own commit; without retries there is only one version it can be.
             return CommitOutcome(CommitState.COMMITTED, seen + 1)
+        forget_handle(lake, table)
         log.info("commit_refused", table=table.name, seen=seen, attempt=attempt, kind=refusal)
         # Refused, or unclear: the store may have taken the commit and said otherwise.
         time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311 - only to part racers
@@ -239,7 +241,7 @@ def check_files(lake: Lake, table: Table, files: Sequence[NewFile]) -> None:
     def size(file: NewFile) -> int | None:
         return store.size(f"{table.name}/{file.path}")
 
-    with ThreadPoolExecutor(_CHECKERS) as pool:
+    with ThreadPoolExecutor(min(_CHECKERS, max(len(files), 1))) as pool:
         for file, there in zip(files, pool.map(size, files), strict=True):
             if there != file.size:
                 raise LakeError(

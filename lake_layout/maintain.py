@@ -31,8 +31,11 @@ from schemas.table import Table
 
 log = structlog.get_logger(__name__)
 
-CHECKPOINT_EVERY = 50
-"""Commits from one checkpoint to the next."""
+CHECKPOINT_EVERY = 10
+"""Commits from one checkpoint to the next: whoever opens the table reads what came since."""
+
+CLEAN_EVERY = 50
+"""Commits from one look for what is no longer needed to the next; it lists the whole table."""
 
 SMALL_BYTES = 8 * 1024 * 1024
 """Files below this are merged."""
@@ -149,8 +152,9 @@ def _maintain(
     if int(handle.version()) - checkpoint >= CHECKPOINT_EVERY:
         with delta_faults(table):
             handle.create_checkpoint()
-        deleted = _delete_removed(table, handle, kept_removed_hours)
-        cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
+        if int(handle.version()) // CLEAN_EVERY > checkpoint // CLEAN_EVERY:
+            deleted = _delete_removed(table, handle, kept_removed_hours)
+            cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
     upkeep = Upkeep(merged, into, live, cleaned, deleted)
     log.debug(
         "table_maintained",

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 
 from lake_layout.claims import Claim, batch_app_id, claims_of, new_attempt, now, put_claim
 from lake_layout.commit import CommitOutcome, CommitState, commit_table
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.rollback import roll_back_earlier
 from schemas.errors import LakeError
@@ -86,7 +87,7 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
     """
     store = lake.store
     for _ in range(_ROUNDS):
-        last = lake.open(stage.last)
+        last = current_handle(lake, stage.last)
         done = int(last.transaction_version(batch_app_id(stage.name)) or 0)
         claims = claims_of(store, stage.name, done + 1)
         if claims and claims[-1].code == code:
@@ -130,7 +131,7 @@ def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
 
 def _table_ids(lake: Lake, stage: Stage) -> dict[str, str]:
     with ThreadPoolExecutor(_READERS) as pool:
-        ids = pool.map(lake.table_id, stage.tables)
+        ids = pool.map(lambda table: str(current_handle(lake, table).metadata().id), stage.tables)
         return {table.name: table_id for table, table_id in zip(stage.tables, ids, strict=True)}
 
 

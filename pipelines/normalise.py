@@ -77,6 +77,14 @@ Places = dict[int, tuple[str | None, int | None, int | None]]
 """By row: segment, its index and field that made a message unreadable."""
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerOfPart:
+    """Ledger rows of a part (an IPC stream), and where its unreadable messages fail."""
+
+    rows: bytes
+    places: Places
+
+
 @dataclass(frozen=True)
 class Batch:
     """What every step of the graph knows.
@@ -117,16 +125,18 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
 
         numbered = parts | "Number" >> beam.Map(_numbered)
         parsed = (
-            {"part": numbered, "decisions": decisions}
-            | "PartWithDecisions" >> beam.CoGroupByKey()
+            (numbered, decisions)
+            | "PartsAndDecisions" >> beam.Flatten()
+            | "PartWithDecisions" >> beam.GroupByKey()
             | "ParsePart" >> beam.ParDo(ParsePart(batch)).with_outputs("ledger", "unreadable", main="files")
         )
 
         unreadable = beam.pvalue.AsList(parsed.unreadable)
         corrections = months | "Redecide" >> beam.ParDo(Redecide(batch), unreadable)
         ledger_files = (
-            {"ledger": parsed.ledger, "corrections": corrections}
-            | "LedgerWithCorrections" >> beam.CoGroupByKey()
+            (parsed.ledger, corrections)
+            | "LedgersAndCorrections" >> beam.Flatten()
+            | "LedgerWithCorrections" >> beam.GroupByKey()
             | "WriteLedger" >> beam.ParDo(WriteLedger(batch)).with_outputs("quarantine", main="ledger")
         )
 
@@ -222,12 +232,12 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
 
     @coded
     def process(
-        self, grouped: tuple[int, Mapping[str, Iterable[Part | bytes]]]
+        self, grouped: tuple[int, Iterable[Part | bytes]]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
-        number, inputs = grouped
-        (part,) = (one for one in inputs["part"] if isinstance(one, Part))
+        number, inputs = grouped[0], list(grouped[1])
+        (part,) = (one for one in inputs if isinstance(one, Part))
         with step("deduplicate"):
-            disposition = _decided(inputs["decisions"], part.rows)
+            disposition = _decided((one for one in inputs if isinstance(one, bytes)), part.rows)
         ledgers: list[pa.Table] = []
         places: Places = {}
         first = 0
@@ -250,7 +260,7 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
             yield from _written(writer.submit(files.rest))
         with step("ledger"):
             ledger = to_bytes(pa.concat_tables(ledgers))
-        yield beam.pvalue.TaggedOutput("ledger", (number, (ledger, places)))
+        yield beam.pvalue.TaggedOutput("ledger", (number, LedgerOfPart(ledger, places)))
 
     def _pieces(self, part: Part, disposition: pa.Array) -> Iterator[Callable[[], Piece]]:
         """What is to be done for each piece of the part."""
@@ -268,13 +278,13 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
 
     @coded
     def process(
-        self, grouped: tuple[int, Mapping[str, Iterable[object]]]
+        self, grouped: tuple[int, Iterable[LedgerOfPart | bytes]]
     ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
-        _, inputs = grouped
-        ((data, places),) = inputs["ledger"]  # type: ignore[misc]
+        inputs = list(grouped[1])
+        (told,) = (one for one in inputs if isinstance(one, LedgerOfPart))
         with step("ledger"):
-            ledger = correct(from_bytes(data), inputs["corrections"])  # type: ignore[has-type, arg-type]
-            bad = quarantine_rows(ledger, places)  # type: ignore[has-type]
+            ledger = correct(from_bytes(told.rows), (one for one in inputs if isinstance(one, bytes)))
+            bad = quarantine_rows(ledger, told.places)
         for file in steps_of("write", write_by_partition(self.batch.lake, LEDGER, ledger)):
             yield LEDGER.name, file
         for count in ledger.column("disposition").value_counts().to_pylist():
@@ -533,8 +543,8 @@ def _by_part(decided: pa.Table) -> Iterator[tuple[int, bytes]]:
         )
 
 
-def _decided(pieces: Iterable[object], length: int) -> pa.Array:
-    tables = [from_bytes(piece) for piece in pieces if isinstance(piece, bytes)]
+def _decided(pieces: Iterable[bytes], length: int) -> pa.Array:
+    tables = [from_bytes(piece) for piece in pieces]
     if not tables:
         return pa.nulls(length, pa.string())
     decided = pa.concat_tables(tables)
