@@ -170,7 +170,7 @@ def representatives(kept: Sequence[Said], first: dict[str, int], named: dict[str
     for group in parts(directed):
         edges = [one for one in directed if one.pair <= group]
         surviving.append(survivor(kept, max(edges, key=order).one) if edges else next(iter(group)))
-    found = {}
+    found: dict[str, str] = {}
     for person in parts(kept):
         some = [name for name in surviving if name in person]
         best = min(some, key=lambda name: (first.get(name, 99), named.get(name) != first.get(name), name))
@@ -371,8 +371,8 @@ def test_components_are_those_of_the_reference(pairs: list[tuple[int, int]]) -> 
     for one, other in pairs:
         joined = expected[one] | expected[other]
         expected |= dict.fromkeys(joined, joined)
-    one, other = (np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1))
-    assert components(one, other).tolist() == [min(expected[name]) for name, _ in pairs]
+    ends = [np.array([pair[place] for pair in pairs], np.int64) for place in (0, 1)]
+    assert components(*ends).tolist() == [min(expected[name]) for name, _ in pairs]
 
 
 def test_an_id_is_made_of_nothing_but_the_identifier() -> None:
