@@ -8,7 +8,7 @@ replace their rows: a person's rows are those of the identifiers of its componen
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,7 @@ def person_id(authority: str, value: str) -> str:
 
 def once(edges: pa.Table) -> pa.Table:
     """Each edge once, in the order of what they state, without the outcome that depends on others."""
-    ordered = _unresolved(edges.take(in_order(edges)))
+    ordered = _unresolved(_last_reading(edges.take(in_order(edges))))
     kept: dict[tuple[object, ...], int] = {}
     for place, edge in enumerate(
         zip(*(ordered.column(name).to_pylist() for name in _SAME_EDGE), strict=True)
@@ -110,6 +110,19 @@ def once(edges: pa.Table) -> pa.Table:
         ordered = ordered.take(pa.array(kept.values(), pa.int64()))
     condensed = condense(ordered)
     return condensed.take(in_order(condensed))
+
+
+def _last_reading(edges: pa.Table) -> pa.Table:
+    """Of messages that were read again only what the last reading states."""
+    readings = edges.column("reading").to_numpy()
+    if not len(readings) or readings.min() == readings.max():
+        return edges
+    places = list(zip(*(edges.column(name).to_pylist() for name in _COORDINATES), strict=True))
+    last: dict[tuple[object, ...], int] = {}
+    for place, reading in zip(places, readings.tolist(), strict=True):
+        last[place] = max(reading, last.get(place, reading))
+    kept = [last[place] == reading for place, reading in zip(places, readings.tolist(), strict=True)]
+    return edges.filter(pa.array(kept, pa.bool_()))
 
 
 def _unresolved(edges: pa.Table) -> pa.Table:
@@ -129,6 +142,8 @@ def _unresolved(edges: pa.Table) -> pa.Table:
         edges = edges.set_column(place, edges.schema.field(place), kept)
     return edges
 
+
+_COORDINATES = ("topic_id", "partition", "offset")
 
 _SAME_EDGE = (
     "topic_id", "partition", "offset", "reading", "segment_index", "edge_index", "kind", "key", "to_key",
@@ -175,13 +190,14 @@ def touched(edges: pa.Table, seen: pa.Table, changed: I64) -> tuple[pa.Table, pa
     Args:
         edges: all that are known, the new ones included.
         seen: all that is known of identifiers, what is new included.
-        changed: keys of the identifiers that new edges name (both ends) and that messages now state.
+        changed: keys of the identifiers that new edges name (both ends), that edges of an earlier reading named,
+            and that messages now state.
 
     Returns:
         their edges and what is seen of their patients; the rows of these patients, accounts and visits are to be
         replaced by what ``resolve`` makes of them.
     """
-    edges = _unresolved(edges)
+    edges = _unresolved(_last_reading(edges))
     free = edges.column("outcome").is_null().to_numpy()
     key, to_key = (edges.column(name).to_numpy().astype(np.int64) for name in ("key", "to_key"))
     patient, listed = (seen.column(name).to_numpy().astype(np.int64) for name in ("patient_key", "key"))
@@ -486,11 +502,26 @@ class _Numbers:
         return max(moves, key=lambda move: move[0]) if moves else None
 
 
-def _queue(rows: Iterable[Row]) -> Iterator[Row]:
-    """What a steward should look at; an A37 that does nothing once, however many identifiers it names."""
+def _queue(rows: Sequence[Row]) -> Iterator[Row]:
+    """What a steward should look at and has not yet said anything of.
+
+    An A37 that does nothing stands there once, however many identifiers it names.
+    """
+    answered: dict[tuple[object, object], int] = {}
+    for row in rows:
+        if _is_stewards(row):
+            answered[_pair(row)] = _time(row)
     told: set[tuple[object, ...]] = set()
     for row in rows:
         place = tuple(row[name] for name in ("code", "topic_id", "partition", "offset", "segment_index"))
-        if row["code"] is not None and (place not in told or row["code"] != STILL_CONNECTED):
+        said = not _is_stewards(row) and answered.get(_pair(row), _time(row) - 1) >= _time(row)
+        if row["code"] is not None and not said and (place not in told or row["code"] != STILL_CONNECTED):
             told.add(place)
             yield row
+
+
+def _pair(row: Row) -> tuple[object, object]:
+    key, to_key = row["key"], row["to_key"]
+    assert isinstance(key, int)
+    assert isinstance(to_key, int)
+    return min(key, to_key), max(key, to_key)

@@ -192,10 +192,10 @@ def seen_of(rows: pa.Table) -> pa.Table:
     times = chosen.column("version_time").combine_chunks().take(owner)
     found = pa.table(
         {
-            "patient_value": pc.struct_field(first, "value").take(owner),
-            "patient_authority": pc.struct_field(first, "authority").take(owner),
-            "value": pc.struct_field(flat, "value"),
-            "authority": pc.struct_field(flat, "authority"),
+            "patient_value": _trimmed(first, "value").take(owner),
+            "patient_authority": _trimmed(first, "authority").take(owner),
+            "value": _trimmed(flat, "value"),
+            "authority": _trimmed(flat, "authority"),
             "type": pc.struct_field(flat, "type"),
             "first_seen": times,
             "last_seen": times,
@@ -210,6 +210,11 @@ def seen_of(rows: pa.Table) -> pa.Table:
         keys = [key_of("patient", authority, value) for authority, value in names]
         found = found.append_column(name, pa.array(keys, pa.int64()))
     return join_seen(found.cast(SEEN))
+
+
+def _trimmed(identifiers: pa.Array, name: str) -> pa.Array:
+    """A part of identifiers, without the spaces around it: they name nothing."""
+    return pc.utf8_trim(pc.struct_field(identifiers, name), " ")
 
 
 def join_seen(*tables: pa.Table) -> pa.Table:
@@ -327,7 +332,7 @@ def edges_of_steward(rows: pa.Table) -> pa.Table:
 def _identifiers(row: Row, name: str) -> list[Identifier]:
     found = row[name]
     return [
-        Identifier(one["value"], one["authority"] or _own_authority(row), one["type"])
+        Identifier(one["value"].strip(" "), (one["authority"] or _own_authority(row)).strip(" "), one["type"])
         for one in (found if isinstance(found, list) else ())
     ]
 
@@ -341,7 +346,7 @@ def _number(row: Row, name: str, authority: str | None = None) -> Identifier | N
     if value in (None, '""'):
         return None
     assigned = row[authority] if authority else None
-    return Identifier(str(value), str(assigned or _own_authority(row)))
+    return Identifier(str(value).strip(" "), str(assigned or _own_authority(row)).strip(" "))
 
 
 def _account(row: Row) -> Identifier | None:

@@ -165,7 +165,7 @@ IDENTIFIER_REDIRECT = Table(
 
 STEWARD_QUEUE = Table(
     name="curated/steward_queue",
-    doc="What a steward should look at: statements that were not applied, or that do nothing.",
+    doc="What a steward should look at and has not decided yet: statements that were not applied, or do nothing.",
     fields=(
         _required("code", "Stable code of what is the matter, such as IDENTITY-UNFIT."),
         _required("level", "patient, account or visit."),

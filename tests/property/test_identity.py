@@ -375,6 +375,17 @@ def test_components_are_those_of_the_reference(pairs: list[tuple[int, int]]) -> 
     assert components(*ends).tolist() == [min(expected[name]) for name, _ in pairs]
 
 
+def test_only_the_last_reading_of_a_message_counts() -> None:
+    first, again = (
+        edges_of([Said(2, 0, "merge", "A", "B", False)]),
+        edges_of([Said(2, 0, "merge", "A", "C", False)]),
+    )
+    place = again.schema.get_field_index("reading")
+    again = again.set_column(place, again.schema.field(place), pa.array([1], pa.int32()))
+    found = resolve(pa.concat_tables([again, first]), SEEN.empty_table())
+    assert shown(found)[0] == {"A": "C", "C": "C"}
+
+
 def test_an_id_is_made_of_nothing_but_the_identifier() -> None:
     assert person_id("CLINIC", "P1") == "81a55e2f-3c44-531e-84c5-23a1aabdc390"
     assert person_id("CLINI", "CP1") != person_id("CLINIC", "P1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -147,3 +148,7 @@ def test_an_edge_tells_who_and_why() -> None:
     assert (edge["kind"], edge["value"], edge["to_value"]) == ("unlink", "P1", "P2")
     assert (edge["event_code"], edge["stated_by"], edge["reason"]) == ("STEWARD", "chen.li", "two sisters")
     assert edge["offset"] == 4
+
+
+def test_workers_find_the_declaration_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(STEWARD)) is STEWARD
