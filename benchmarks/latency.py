@@ -23,6 +23,7 @@ from connectors.kafka.topics import ensure_topic
 from connectors.routing import HL7_TOPIC, record_for
 from jobs.city.corpus import corpus
 from lake_layout.added_since import files_added
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.reading import read_file
 from schemas.errors import LakeError
@@ -86,7 +87,7 @@ def measure(running: Cluster, seconds: float, rate: int) -> list[float]:
             sent = due
         producer.poll(0)
         try:
-            newest = lake.version(LEDGER)
+            newest = int(current_handle(lake, LEDGER).version())
         except LakeError:  # the workers have not made the tables yet
             newest = 0
         visible = datetime.now(UTC).timestamp()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.run_stages import Context, Outcome
+from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
 from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
@@ -46,7 +46,7 @@ class Maintenance:
         if not tables:
             return
         if self.stage == "land":
-            read = lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
+            read = normalised_up_to(context)
             maintain(lake, context.modality.raw, read_up_to=read)
         else:
             maintain_all(lake, tables)

@@ -36,6 +36,7 @@ from connectors.kafka.ranges import (
 )
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim
+from lake_layout.handles import current_handle, txn_version
 from lake_layout.lake import Lake
 from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
@@ -48,6 +49,7 @@ from schemas import errors
 from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
+from schemas.table import Table
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
@@ -192,11 +194,13 @@ def normalise_batch(context: Context) -> Outcome | None:
 
     def plan(progress: Progress) -> Plan | None:
         done = progress.version(progress_id) or 0
-        end = _next_end(context, done, lake.version(modality.raw))
+        end = _next_end(context, done, newest_version(lake, modality.raw))
         if end is None:
             return None
         return Plan(
-            begin={progress_id: done}, end={progress_id: end}, pins={LEDGER.name: lake.version(LEDGER)}
+            begin={progress_id: done},
+            end={progress_id: end},
+            pins={LEDGER.name: newest_version(lake, LEDGER)},
         )
 
     claim = begin_batch(lake, stage, plan, code_hash(modality, context.sources))
@@ -210,9 +214,10 @@ def normalise_batch(context: Context) -> Outcome | None:
 
 def land_lag(context: Context) -> int:
     """Offsets in Kafka that are not landed yet."""
-    raw = context.lake.open(context.modality.raw)
+    lake, table = context.lake, context.modality.raw
+    raw = current_handle(lake, table)
     state = describe_topic(context.connection, context.topic)
-    ranges = plan_ranges(state, raw.transaction_version, _NO_LIMIT, accept_loss=True)
+    ranges = plan_ranges(state, lambda name: txn_version(lake, table, raw, name), _NO_LIMIT, accept_loss=True)
     return sum(r.end - r.start for r in ranges)
 
 
@@ -220,12 +225,18 @@ def normalise_lag(context: Context) -> int:
     """Landed messages that have no disposition yet."""
     lake, raw = context.lake, context.modality.raw
     done = normalised_up_to(context)
-    return sum(file.rows for file in files_added(lake, raw, done, lake.version(raw)))
+    return sum(file.rows for file in files_added(lake, raw, done, newest_version(lake, raw)))
 
 
 def normalised_up_to(context: Context) -> int:
     """The version of the raw table up to which messages have a disposition."""
-    return context.lake.open(LEDGER).transaction_version(context.normalise_app_id) or 0
+    lake = context.lake
+    return txn_version(lake, LEDGER, current_handle(lake, LEDGER), context.normalise_app_id) or 0
+
+
+def newest_version(lake: Lake, table: Table) -> int:
+    """The newest version of a table."""
+    return int(current_handle(lake, table).version())
 
 
 def _next_end(context: Context, done: int, newest: int) -> int | None:

@@ -24,7 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
-from lake_layout.handles import current_handle, forget_handle
+from lake_layout.handles import committed, forget_handle, recent_handle, txn_version
 from lake_layout.lake import Lake, check_schema
 from lake_layout.live_files import files_of
 from lake_layout.objects import ObjectStore
@@ -110,7 +110,7 @@ def commit_table(lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile
 
     def decide(handle: DeltaTable) -> Change | None:
         check_table_id(handle, table, claim)
-        if _is_done(handle, table, claim):
+        if _is_done(lake, handle, table, claim):
             return None
         if not is_newest(lake.store, claim):
             raise LakeError(
@@ -138,7 +138,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
             refusal, since the refusal means that the table has changed.
     """
     own = uuid.uuid4().hex
-    handle = current_handle(lake, table)
+    handle = recent_handle(lake, table)
     unclear = 0
     for attempt in range(ATTEMPTS):
         seen = int(handle.version())
@@ -155,6 +155,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
             refusal = type(error).__name__
             unclear += 1
         else:
+            committed(lake, table, handle, change.txns)
             # A handle does not move by its own commit; without retries there is only one version it can be.
             return CommitOutcome(CommitState.COMMITTED, seen + 1)
         forget_handle(lake, table)
@@ -260,14 +261,14 @@ def _check_live(handle: DeltaTable, table: Table, remove: Sequence[NewFile]) -> 
         )  # fmt: skip
 
 
-def _is_done(handle: DeltaTable, table: Table, claim: Claim) -> bool:
+def _is_done(lake: Lake, handle: DeltaTable, table: Table, claim: Claim) -> bool:
     """Whether the table has this claim's commit.
 
     Raises:
         LakeError: it has that of a later claim, or parts of one.
     """
-    mark = handle.transaction_version(claim_app_id(claim.stage)) or 0
-    reached = {app_id: handle.transaction_version(app_id) for app_id in claim.end}
+    mark = txn_version(lake, table, handle, claim_app_id(claim.stage)) or 0
+    reached = {app_id: txn_version(lake, table, handle, app_id) for app_id in claim.end}
     done = {app_id for app_id, version in reached.items() if version == claim.end[app_id]}
     ahead = any((version or 0) > claim.end[app_id] for app_id, version in reached.items())
     if ahead or mark > claim.mark:

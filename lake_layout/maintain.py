@@ -23,6 +23,7 @@ from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_o
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
 from lake_layout.files import NewFile, write_file
+from lake_layout.handles import current_handle, txn_version
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.live_files import LiveFile, files_of
 from lake_layout.place import Place, single_place
@@ -104,7 +105,7 @@ def maintain(
     Raises:
         LakeError, TransportError: the table cannot be read, or commits are refused all the time.
     """
-    handle = lake.open(table)
+    handle = current_handle(lake, table)
     return _maintain(
         lake, table, handle, newest_claims(lake.store), read_up_to, kept_days, kept_removed_hours
     )
@@ -116,7 +117,7 @@ def maintain_all(lake: Lake, tables: Sequence[Table]) -> list[Upkeep]:
     Claims are looked for once, after all tables were opened: what a later batch adds is not seen here.
     """
     with ThreadPoolExecutor(_TOGETHER) as pool:
-        handles = list(pool.map(lake.open, tables))
+        handles = list(pool.map(lambda table: current_handle(lake, table), tables))
         claims = newest_claims(lake.store)
         return list(
             pool.map(
@@ -143,7 +144,7 @@ def _maintain(
         if _compact(lake, table, small):
             merged, into = merged + len(small), into + 1
     if merged:
-        handle = lake.open(table)
+        handle = current_handle(lake, table)
     live = handle.get_add_actions().num_rows
     if live > MOST_LIVE_FILES:
         log.warning("too_many_live_files", table=table.name, files=live, limit=MOST_LIVE_FILES)
@@ -172,7 +173,7 @@ def _open_since(lake: Lake, table: Table, handle: DeltaTable, claims: Sequence[C
     """The first version that a batch which has not ended added to the table; None where there is none."""
     found: list[int] = []
     for claim in claims:
-        mark = int(handle.transaction_version(claim_app_id(claim.stage)) or 0)
+        mark = txn_version(lake, table, handle, claim_app_id(claim.stage)) or 0
         # On its last table a batch's commit is its end.
         if mark // GENERATIONS != claim.batch or claim.last == table.name:
             continue

@@ -2,7 +2,7 @@
 
 ::
 
-    ranges ─► Reshuffle ─► WriteRaw (read a range, hash, write Parquet) ─► GroupByKey ─► CommitRaw
+    ranges ─► WriteRaw (read a range, hash, write Parquet) ─► GroupByKey ─► CommitRaw
 """
 
 from __future__ import annotations
@@ -104,17 +104,11 @@ class Land(beam.PTransform):  # type: ignore[misc]
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         return (
             begin
-            | "Ranges" >> beam.Create(self.ranges)
-            | "ShareOut" >> beam.Reshuffle()
+            | "Ranges" >> beam.Create(self.ranges)  # and share them out
             | "WriteRaw" >> beam.ParDo(WriteRaw(self.lake, self.modality, self.sources, self.read))
-            | "ToOneCommitter" >> beam.Map(_with_table)
             | "Gather" >> beam.GroupByKey()
             | "CommitRaw" >> beam.ParDo(CommitRaw(self.lake, self.claim, self.modality, self.guard))
         )
-
-
-def _with_table(file: NewFile) -> tuple[str, NewFile]:
-    return file.table, file
 
 
 class WriteRaw(beam.DoFn):  # type: ignore[misc]
@@ -124,13 +118,14 @@ class WriteRaw(beam.DoFn):  # type: ignore[misc]
         self.lake, self.modality, self.sources, self.read = lake, modality, sources, read
 
     @coded
-    def process(self, offsets: OffsetRange) -> Iterator[NewFile]:
+    def process(self, offsets: OffsetRange) -> Iterator[tuple[str, NewFile]]:
         store = open_store(self.lake.location)
         for records in steps_of("consume", self.read(offsets)):
             for some in within_bytes(records, FILE_BYTES):
                 with step("hash"):
                     rows = raw_rows(offsets, some, self.modality, self.sources, store)
-                yield from steps_of("write", write_by_month(self.lake, self.modality, rows))
+                for file in steps_of("write", write_by_month(self.lake, self.modality, rows)):
+                    yield file.table, file  # for one committer
 
 
 class CommitRaw(beam.DoFn):  # type: ignore[misc]

@@ -65,10 +65,16 @@ PIECE_ROWS = 25_000
 
 _COMMITTED_TOGETHER = 8
 
+_COMMITTER = "tables"
+"""Key under which all files but the ledger's go to one committer."""
+
 _PARSED_TOGETHER = 2
 """Pieces that are parsed at the same time, each in memory as a whole."""
 
 PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
+
+OfTable = tuple[str, NewFile]
+"""A file, by the name of its table."""
 
 Unreadable = tuple[int, int, str]
 """Id hash, content hash and code of a message whose body could not be read."""
@@ -117,15 +123,15 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         batch = self.batch
-        parts = begin | "Parts" >> beam.Create(self.parts)
+        # Each transform costs a small batch some milliseconds: none is here that does not do something of its own.
+        parts = begin | "Parts" >> beam.Create([(part.number, part) for part in self.parts])
 
-        ids = parts | "ShareOut" >> beam.Reshuffle() | "ReadIds" >> beam.ParDo(ReadIds(batch))
+        ids = parts | "ReadIds" >> beam.ParDo(ReadIds(batch))
         months = ids | "ByMonth" >> beam.GroupByKey()
         decisions = months | "Decide" >> beam.ParDo(Decide(batch))
 
-        numbered = parts | "Number" >> beam.Map(_numbered)
         parsed = (
-            (numbered, decisions)
+            (parts, decisions)
             | "PartsAndDecisions" >> beam.Flatten()
             | "PartWithDecisions" >> beam.GroupByKey()
             | "ParsePart" >> beam.ParDo(ParsePart(batch)).with_outputs("ledger", "unreadable", main="files")
@@ -143,7 +149,6 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
         committed = (
             (parsed.files, ledger_files.quarantine)
             | "AllTables" >> beam.Flatten()
-            | "ToOneCommitter" >> beam.Map(_with_nothing)
             | "GatherTables" >> beam.GroupByKey()
             | "CommitTables" >> beam.ParDo(CommitTables(batch))
         )
@@ -155,14 +160,6 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def _with_nothing(file: tuple[str, NewFile]) -> tuple[None, tuple[str, NewFile]]:
-    return None, file
-
-
-def _numbered(part: Part) -> tuple[int, Part]:
-    return part.number, part
-
-
 class ReadIds(beam.DoFn):  # type: ignore[misc]
     """Part → per month, the ids of its messages that may be read (pass 1)."""
 
@@ -170,7 +167,8 @@ class ReadIds(beam.DoFn):  # type: ignore[misc]
         self.batch = batch
 
     @coded
-    def process(self, part: Part) -> Iterator[tuple[str, bytes]]:
+    def process(self, numbered: tuple[int, Part]) -> Iterator[tuple[str, bytes]]:
+        _, part = numbered
         with step("read"):
             raw = read_part(self.batch, part, IDENTITY_COLUMNS)
         yield from steps_of("deduplicate", ids_by_month(self.batch, part.number, raw))
@@ -233,7 +231,7 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
     @coded
     def process(
         self, grouped: tuple[int, Iterable[Part | bytes]]
-    ) -> Iterator[tuple[str, NewFile] | beam.pvalue.TaggedOutput]:
+    ) -> Iterator[tuple[str, OfTable] | beam.pvalue.TaggedOutput]:
         number, inputs = grouped[0], list(grouped[1])
         (part,) = (one for one in inputs if isinstance(one, Part))
         with step("deduplicate"):
@@ -290,7 +288,7 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
         for count in ledger.column("disposition").value_counts().to_pylist():
             Metrics.counter("phl", f"disposition_{count['values']}").inc(count["counts"])
         for file in steps_of("write", write_by_partition(self.batch.lake, QUARANTINE, bad)):
-            yield beam.pvalue.TaggedOutput("quarantine", (QUARANTINE.name, file))
+            yield beam.pvalue.TaggedOutput("quarantine", (_COMMITTER, (QUARANTINE.name, file)))
 
 
 class CommitTables(beam.DoFn):  # type: ignore[misc]
@@ -303,9 +301,7 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
         self.batch = batch
 
     @coded
-    def process(
-        self, grouped: tuple[None, Iterable[tuple[str, NewFile]]]
-    ) -> Iterator[tuple[str, NewFile | None]]:
+    def process(self, grouped: tuple[str, Iterable[OfTable]]) -> Iterator[tuple[str, NewFile | None]]:
         by_table: dict[str, list[NewFile]] = {}
         for name, file in grouped[1]:
             by_table.setdefault(name, []).append(file)
@@ -505,10 +501,10 @@ def _in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], Piece]]) -> 
         yield waiting.popleft().result()
 
 
-def _written(writing: Future[Written]) -> list[tuple[str, NewFile]]:
+def _written(writing: Future[Written]) -> list[tuple[str, OfTable]]:
     written = writing.result()
     count_steps(written.costs)
-    return written.files
+    return [(_COMMITTER, file) for file in written.files]
 
 
 def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:
