@@ -14,6 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -41,6 +42,8 @@ from lake_layout.lake import Lake
 from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import Plan, Progress, Stage, begin_batch
+from pipelines.curate import NORMALISED_OF, STAGE, Curate, progress_id
+from pipelines.curate import Batch as CurateBatch
 from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of
@@ -50,11 +53,13 @@ from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import Table
+from schemas.tables.curation import CURATE_TABLES, CURATION
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
 
 _NO_LIMIT = 2**62
+_LOOKED_AT_TOGETHER = 8
 IN_PROCESS = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 
 
@@ -66,13 +71,15 @@ class Limits:
         messages: of a batch; each costs some opening and committing of every table, whatever its size.
         landed_messages: of a batch of land; smaller, so that normalise begins while landing goes on.
         part_messages: of one worker's share; with its bytes the bound of a worker's memory.
-        versions: raw commits that one normalise batch covers.
+        versions: raw commits that one normalise batch covers, or commits of a normalised table one of curate.
+        curated_rows: new rows of a normalised table that a batch of curate takes in.
     """
 
     messages: int = 400_000
     landed_messages: int = 100_000
     part_messages: int = 200_000
     versions: int = 500
+    curated_rows: int = 2_000_000
 
     @property
     def of_land(self) -> int:
@@ -152,7 +159,9 @@ def land_batch(context: Context) -> Outcome | None:
     # A claim on an earlier life of the topic can never be fulfilled; neither can one on records whose loss was
     # accepted since. With these in the hash such a claim is rolled back, and planned anew.
     state = describe_topic(context.connection, context.topic)
-    code = code_hash(modality, context.sources, state.topic_id, str(context.accept_loss))
+    code = code_hash(
+        context.sources, modality.name, str(modality.version), state.topic_id, str(context.accept_loss)
+    )
 
     def plan(progress: Progress) -> Plan | None:
         ranges = plan_ranges(state, progress.version, context.limits.of_land, accept_loss=context.accept_loss)
@@ -194,7 +203,8 @@ def normalise_batch(context: Context) -> Outcome | None:
 
     def plan(progress: Progress) -> Plan | None:
         done = progress.version(progress_id) or 0
-        end = _next_end(context, done, newest_version(lake, modality.raw))
+        newest = newest_version(lake, modality.raw)
+        end = _next_end(context, modality.raw, done, newest, context.limits.messages)
         if end is None:
             return None
         return Plan(
@@ -203,13 +213,80 @@ def normalise_batch(context: Context) -> Outcome | None:
             pins={LEDGER.name: newest_version(lake, LEDGER)},
         )
 
-    claim = begin_batch(lake, stage, plan, code_hash(modality, context.sources))
+    code = code_hash(context.sources, modality.name, str(modality.version))
+    claim = begin_batch(lake, stage, plan, code)
     if claim is None:
         return None
     files = files_added(lake, modality.raw, claim.begin[progress_id], claim.end[progress_id])
     parts = parts_of(files, context.limits.part_messages)
     batch = Batch(lake, claim, modality, context.sources, context.index)
     return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))
+
+
+def prepare_curated(context: Context) -> None:
+    """Create what is missing: the tables of the curate stage."""
+    context.lake.create_missing(CURATE_TABLES)
+
+
+def curate_batch(context: Context) -> Outcome | None:
+    """Fold one batch of new normalised rows, of all modalities, into the curated tables; None where nothing is new."""
+    lake = context.lake
+    stage = Stage(STAGE, CURATE_TABLES, CURATION)
+
+    def plan(progress: Progress) -> Plan | None:
+        begin = {name: progress.version(progress_id(name)) or 0 for name in NORMALISED_OF}
+        with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
+            ends = list(pool.map(lambda name: _curated_end(context, name, begin[name]), begin))
+        end = {name: upto for name, upto in zip(begin, ends, strict=True) if upto is not None}
+        if not end:
+            return None
+        return Plan(
+            begin={progress_id(name): begin[name] for name in end},
+            end={progress_id(name): upto for name, upto in end.items()},
+            pins={},
+        )
+
+    claim = begin_batch(lake, stage, plan, code_hash(context.sources, STAGE))
+    if claim is None:
+        return None
+    batch = CurateBatch.of(lake, claim, context.sources, context.index)
+    rows = sum(file.rows for name in batch.news.versions for file in batch.news.files(name))
+    return _run(context, claim, Curate(batch), rows)
+
+
+def curate_lag(context: Context) -> int:
+    """Rows of normalised tables that are not folded into the curated ones yet."""
+    return sum(waiting for _, waiting in uncurated(context.lake).values())
+
+
+def uncurated(lake: Lake) -> dict[str, tuple[tuple[int, int], int]]:
+    """By normalised table with news: the versions after and up to which they lie, and how many rows they are."""
+    reached = curated_up_to(lake) or dict.fromkeys(NORMALISED_OF, 0)
+
+    def look(name: str) -> tuple[tuple[int, int], int]:
+        table, begin = NORMALISED_OF[name], reached[name]
+        end = newest_version(lake, table)
+        return (begin, end), sum(file.rows for file in files_added(lake, table, begin, end))
+
+    with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
+        found = dict(zip(NORMALISED_OF, pool.map(look, NORMALISED_OF), strict=True))
+    return {name: news for name, news in found.items() if news[1]}
+
+
+def curated_up_to(lake: Lake) -> dict[str, int] | None:
+    """Versions of the normalised tables up to which the curated ones have their rows; None before the first batch."""
+    try:
+        last = current_handle(lake, CURATION)
+    except LakeError as error:
+        if error.code != "LAKE-TABLE-MISSING":
+            raise
+        return None
+    return {name: txn_version(lake, CURATION, last, progress_id(name)) or 0 for name in NORMALISED_OF}
+
+
+def _curated_end(context: Context, name: str, done: int) -> int | None:
+    newest = newest_version(context.lake, NORMALISED_OF[name])
+    return _next_end(context, NORMALISED_OF[name], done, newest, context.limits.curated_rows)
 
 
 def land_lag(context: Context) -> int:
@@ -239,14 +316,14 @@ def newest_version(lake: Lake, table: Table) -> int:
     return int(current_handle(lake, table).version())
 
 
-def _next_end(context: Context, done: int, newest: int) -> int | None:
-    """The raw version up to which the next batch reads: as many as the limits allow, at least one with rows."""
+def _next_end(context: Context, table: Table, done: int, newest: int, most: int) -> int | None:
+    """The version up to which the next batch reads a table: ``most`` rows, but at least one version with rows."""
     looked = done
     while looked < newest:
         window = min(newest, looked + context.limits.versions)
         rows, end = 0, looked
-        for file in files_added(context.lake, context.modality.raw, looked, window):
-            if rows and file.version > end and rows + file.rows > context.limits.messages:
+        for file in files_added(context.lake, table, looked, window):
+            if rows and file.version > end and rows + file.rows > most:
                 return end
             rows += file.rows
             end = file.version
@@ -340,8 +417,8 @@ def _program_hash() -> str:
     return digest.hexdigest()
 
 
-def code_hash(modality: Modality, sources: Sources, *more: str) -> str:
+def code_hash(sources: Sources, *more: str) -> str:
     """Hash of program and configuration: a batch begun by another is rolled back, never half mixed."""
     settings = repr(sorted(sources.by_name.items()))
-    parts = (_program_hash(), modality.name, str(modality.version), settings, *more)
+    parts = (_program_hash(), settings, *more)
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]

@@ -76,25 +76,29 @@ class Change:
     data_change: bool = True
 
 
-def commit_table(lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile]) -> CommitOutcome:
-    """Add a batch's files to one of its tables, once.
+def commit_table(
+    lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile], remove: Sequence[NewFile] = ()
+) -> CommitOutcome:
+    """Add a batch's files to one of its tables, and take out those that they replace, once.
 
-    A table that is not the stage's last and gets no files is not committed. Repeating the call, in this process
-    or another that runs the same claim, adds nothing.
+    A table that is not the stage's last and is not changed is not committed. Repeating the call, in this process
+    or another that runs the same claim, changes nothing.
 
     Args:
         lake: where.
         claim: the batch; its ends become the table's txn versions.
         table: one of the claim's tables.
         files: all files of the batch for this table.
+        remove: live files whose rows the new ones have, or which go.
 
     Raises:
         LakeError: the table is another one than was claimed, is ahead of the batch, or has other columns; the
-            batch was taken over; a file is not as it must be. Nothing is committed then.
+            batch was taken over; a file is not as it must be; a file to be removed is not live any more
+            (``LAKE-REMOVED-ALREADY``). Nothing is committed then.
         TransportError: the store does not answer; whether the commit took place shows when it is repeated.
     """
     ends = table.name == claim.last
-    if not files and not ends:
+    if not files and not remove and not ends:
         return CommitOutcome(CommitState.ALREADY_DONE, lake.version(table))
     if table.name not in claim.tables:
         raise LakeError("CLAIM-TABLE", "the batch does not write this table", **_where(claim, table))
@@ -106,11 +110,11 @@ def commit_table(lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile
         "kind": "batch", "stage": claim.stage, "batch": claim.batch, "generation": claim.generation,
         "attempt": claim.attempt,
     }  # fmt: skip
-    change = Change(files, (), txns, info)
+    change = Change(files, remove, txns, info)
 
     def decide(handle: DeltaTable) -> Change | None:
         check_table_id(handle, table, claim)
-        if _is_done(lake, handle, table, claim):
+        if is_done(lake, handle, table, claim):
             return None
         if not is_newest(lake.store, claim):
             raise LakeError(
@@ -123,7 +127,7 @@ def commit_table(lake: Lake, claim: Claim, table: Table, files: Sequence[NewFile
     outcome = commit_change(lake, table, decide)
     log.info(
         "table_committed", table=table.name, stage=claim.stage, batch=claim.batch, version=outcome.version,
-        state=outcome.state.value, files=len(files), rows=sum(file.rows for file in files),
+        state=outcome.state.value, files=len(files), rows=sum(file.rows for file in files), removed=len(remove),
     )  # fmt: skip
     return outcome
 
@@ -261,7 +265,7 @@ def _check_live(handle: DeltaTable, table: Table, remove: Sequence[NewFile]) -> 
         )  # fmt: skip
 
 
-def _is_done(lake: Lake, handle: DeltaTable, table: Table, claim: Claim) -> bool:
+def is_done(lake: Lake, handle: DeltaTable, table: Table, claim: Claim) -> bool:
     """Whether the table has this claim's commit.
 
     Raises:

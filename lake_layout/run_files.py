@@ -166,6 +166,20 @@ def find(entries: Entries, key: Int64s, value: Int64s) -> tuple[Bools, Bools]:
     return known, same
 
 
+def least(entries: Entries, key: Int64s) -> tuple[Bools, Int64s]:
+    """For each key: whether it is there, and its least value (of those that are not there any number).
+
+    Args:
+        entries: sorted.
+        key: looked for; ascending, so that each page is touched once.
+    """
+    keys, values = entries
+    if not len(keys):
+        return np.zeros(len(key), np.bool_), np.zeros(len(key), np.int64)
+    low = np.minimum(np.searchsorted(keys, key, "left"), len(keys) - 1)
+    return keys[low] == key, values[low]
+
+
 def _edges(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(_EDGE_BYTES)

@@ -41,6 +41,7 @@ from lake_layout.run_files import (
     Run,
     RunDamagedError,
     find,
+    least,
     merge_runs,
     open_run,
     sort_entries,
@@ -58,6 +59,12 @@ _MOST_MERGED_ROWS = 64_000_000
 
 _KEPT_BEHIND = 2_000
 """Indexes of versions that lie further behind are removed."""
+
+WHOLE = "all"
+"""The bucket of an index that is not parted."""
+
+UNDATED = 2**62
+"""What stands for no date; after every date."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -77,33 +84,41 @@ class RunSource:
         table: the table.
         name: of the index, unique for the table; part of a file name.
         where: rows that count: for each column the values it may have.
-        bucket: string column that parts the index; letters and digits.
+        bucket: string column that parts the index; letters and digits. None: it is all in one, ``WHOLE``.
         key: int64 column that is searched for.
-        value: int64 column that is compared.
+        value: int64 column that is compared; or a date, by its day, where null is ``UNDATED``.
+        least: only the least value of each key is asked for (``SortedRuns.least``): the others are not kept, and a
+            key whose rows a batch has rewritten stays as it was; where one is gone, its entry may be there still.
     """
 
     table: Table
     name: str
     where: tuple[tuple[str, tuple[str, ...]], ...]
-    bucket: str
+    bucket: str | None
     key: str
     value: str
+    least: bool = False
 
     @property
     def columns(self) -> list[str]:
-        return [*(column for column, _ in self.where), self.bucket, self.key, self.value]
+        parted = [] if self.bucket is None else [self.bucket]
+        return [*(column for column, _ in self.where), *parted, self.key, self.value]
 
     @property
     def question(self) -> str:
         """Hash of what is asked of the table; runs that were made for another do not count."""
-        asked = repr((self.table.name, self.where, self.bucket, self.key, self.value))
+        asked = repr((self.table.name, self.where, self.bucket, self.key, self.value, *([True] * self.least)))
         return xxhash.xxh3_64_hexdigest(asked.encode())
 
-    def filter(self, rows: pa.Table) -> pa.Table:
-        """The rows that count."""
+    def chosen(self, rows: pa.Table) -> pa.Table:
+        """Bucket, key and value of the rows that count."""
         for column, values in self.where:
             rows = rows.filter(pc.is_in(rows.column(column), pa.array(values)))
-        return rows
+        value = rows.column(self.value)
+        if pa.types.is_date32(value.type):
+            value = pc.fill_null(value.cast(pa.int32()).cast(pa.int64()), UNDATED)
+        bucket = pa.repeat(WHOLE, rows.num_rows) if self.bucket is None else rows.column(self.bucket)
+        return pa.table({"bucket": bucket, "key": rows.column(self.key), "value": value})
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,18 @@ class SortedRuns:
             known[order] |= known_here
             same[order] |= same_here
         return known, same
+
+    def least(self, bucket: str, key: Int64s) -> tuple[Bools, Int64s]:
+        """For each key: whether it is in the bucket, and its least value there (else any number).
+
+        Raises:
+            LakeError, TransportError: as ``open_runs``, where the runs had to be made again.
+        """
+        order = np.argsort(key)
+        known, value = _least_of(self._entries(bucket), key[order])
+        found, values = np.empty_like(known), np.empty_like(value)
+        found[order], values[order] = known, value
+        return found, values
 
     def _entries(self, bucket: str) -> list[Entries]:
         """The runs of a bucket, mapped only while they are searched: each takes a file descriptor."""
@@ -213,6 +240,17 @@ def _prepare(
     )
 
 
+def _least_of(runs: Sequence[Entries], keys: Int64s) -> tuple[Bools, Int64s]:
+    """Whether any run has each key (ascending), and the least value of all."""
+    known = np.zeros(len(keys), np.bool_)
+    value = np.full(len(keys), np.iinfo(np.int64).max)
+    for entries in runs:
+        here, least_here = least(entries, keys)
+        known |= here
+        value[here] = np.minimum(value[here], least_here[here])
+    return known, value
+
+
 def _opened(folder: Path, manifest: Manifest, bucket: str) -> list[Entries]:
     return [open_run(folder, run) for run in manifest.runs.get(bucket, ())]
 
@@ -227,7 +265,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _refresh(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, version: int) -> Manifest:
     if manifest.version >= 0:
-        added = _added_files(lake, source.table, manifest.version, version)
+        added = _added_files(lake, source, manifest.version, version)
         if added is not None:
             pieces = (read_file(lake, source.table, path, source.columns) for path in added)
             try:
@@ -240,18 +278,20 @@ def _refresh(lake: Lake, source: RunSource, folder: Path, manifest: Manifest, ve
     return _extend(source, folder, _EMPTY, version, _all_rows(lake, source, version))
 
 
-def _added_files(lake: Lake, table: Table, after: int, upto: int) -> list[str] | None:
+def _added_files(lake: Lake, source: RunSource, after: int, upto: int) -> list[str] | None:
     """Paths of the files that commits added; None where only the live rows tell what the table has now.
 
-    That is so where a commit is gone from the log, or took out rows that the index may hold.
+    That is so where a commit is gone from the log, or took out rows that the index may hold. A batch that rewrites
+    files takes nothing out of an index of least values: those of a key only get less.
     """
     versions = range(after + 1, upto + 1)
     found: dict[str, None] = {}
-    for commit in read_commits(lake.store, table.name, versions):
+    for commit in read_commits(lake.store, source.table.name, versions):
         if commit is None:
             return None
+        rewritten = source.least and commit.ours.get("kind") == "batch"
         for removed in commit.removed:
-            if removed.data_change and found.pop(removed.path, removed) is removed:
+            if removed.data_change and found.pop(removed.path, removed) is removed and not rewritten:
                 return None
         found |= {added.path: None for added in commit.added if added.data_change}
     return list(found)
@@ -274,7 +314,12 @@ def _extend(
     for bucket, keys, values in _gathered(source, pieces):
         entries = sort_entries(keys, values)
         of_bucket = runs.setdefault(bucket, [])
-        of_bucket.append(write_run(folder, bucket, len(keys), manifest.version, version, [entries]))
+        if source.least:
+            entries = _news(entries, [open_run(folder, run) for run in of_bucket])
+        rows = len(entries[0])
+        if not rows:
+            continue
+        of_bucket.append(write_run(folder, bucket, rows, manifest.version, version, [entries]))
         _merge_small(folder, bucket, of_bucket, kept)
     fresh = Manifest(version, {bucket: tuple(found) for bucket, found in sorted(runs.items())})
     _write_manifest(folder, source, fresh)
@@ -283,6 +328,17 @@ def _extend(
         if int(behind.name[3:]) < version - _KEPT_BEHIND:
             shutil.rmtree(behind, ignore_errors=True)
     return fresh
+
+
+def _news(entries: Entries, runs: Sequence[Entries]) -> Entries:
+    """Of each key the least value, where the runs have none that is as little."""
+    keys, values = entries
+    begins = np.ones(len(keys), bool)
+    begins[1:] = keys[1:] != keys[:-1]
+    keys, values = keys[begins], values[begins]
+    known, value = _least_of(runs, keys)
+    news = ~known | (values < value)
+    return keys[news], values[news]
 
 
 def _sweep(folder: Path, kept: set[str]) -> None:
@@ -297,7 +353,7 @@ def _gathered(source: RunSource, pieces: Iterator[pa.Table]) -> Iterator[tuple[s
     waiting: list[pa.Table] = []
     rows = 0
     for piece in pieces:
-        chosen = source.filter(piece).select([source.bucket, source.key, source.value])
+        chosen = source.chosen(piece)
         waiting.append(chosen)
         rows += chosen.num_rows
         if rows >= _GATHER_ROWS:
@@ -309,16 +365,16 @@ def _gathered(source: RunSource, pieces: Iterator[pa.Table]) -> Iterator[tuple[s
 
 def _by_bucket(source: RunSource, pieces: Sequence[pa.Table]) -> Iterator[tuple[str, Int64s, Int64s]]:
     table = pa.concat_tables(pieces)
-    buckets = table.column(source.bucket).combine_chunks().dictionary_encode()
+    buckets = table.column("bucket").combine_chunks().dictionary_encode()
     names = buckets.dictionary.to_pylist()
-    nulls = buckets.null_count + table.column(source.key).null_count + table.column(source.value).null_count
+    nulls = sum(table.column(name).null_count for name in ("bucket", "key", "value"))
     if nulls or not all(_BUCKET.fullmatch(name) for name in names):
         raise LakeError(
             "INDEX-ROW",
             "a row has no key, value or bucket, or one no file can be named for",
             index=source.name,
         )
-    keys, values = (table.column(name).to_numpy() for name in (source.key, source.value))
+    keys, values = (table.column(name).to_numpy() for name in ("key", "value"))
     number = buckets.indices.to_numpy()
     order = np.argsort(number, kind="stable")
     cuts = np.searchsorted(number[order], np.arange(len(names) + 1))

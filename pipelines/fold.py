@@ -168,15 +168,39 @@ def aliases_of(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> 
     Returns:
         ``ALIASES_SCHEMA``. An order that was first known by its placer's number is the same order later.
     """
-    if not rows.num_rows or not any(key.alias_of for key in fold.keys):
-        return NO_ALIASES
+    return join_aliases(_said_both(fold, rows, sources)[0])
+
+
+def formerly(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> pa.Table:
+    """By which keys things were known before rows said both their numbers: where versions to be rekeyed lie.
+
+    Args:
+        fold: the fold.
+        rows: rows of its normalised table.
+        sources: settings of the senders.
+
+    Returns:
+        ``ALIASES_SCHEMA``, with the former key; beside it, versions may be known by an earlier alias.
+    """
+    return join_aliases(_said_both(fold, rows, sources)[1])
+
+
+def has_aliases(fold: Fold) -> bool:
+    """Whether things may be known by a number that stands for another."""
+    return any(key.alias_of is not None for key in fold.keys)
+
+
+def _said_both(fold: Fold, rows: pa.Table, sources: Sources) -> tuple[pa.Table, pa.Table]:
+    """Aliases with the keys that they stand for, and with those that things have without them."""
+    if not rows.num_rows or not has_aliases(fold):
+        return NO_ALIASES, NO_ALIASES
     named = Hasher(rows, sources).named(fold.keys)
-    pairs = [
-        pa.table([source[there], named.alias_target[there]], schema=ALIASES_SCHEMA)
-        for source in named.alias_sources
-        if (there := source != 0).any()
-    ]
-    return join_aliases(*pairs)
+    found = ([NO_ALIASES], [NO_ALIASES])
+    for source in named.alias_sources:
+        there = source != 0
+        for pieces, keys in zip(found, (named.alias_target, named.alias_own), strict=True):
+            pieces.append(pa.table([source[there], keys[there]], schema=ALIASES_SCHEMA))
+    return pa.concat_tables(found[0]), pa.concat_tables(found[1])
 
 
 def join_aliases(*aliases: pa.Table) -> pa.Table:

@@ -37,7 +37,9 @@ def winners_by_field(fold: FieldFold, state: pa.Table, rank: Rank) -> Bools:
         state: versions; the same one may be there several times.
         rank: of each.
     """
-    ids, count = number(int64(state, "key_hash"), int64(state, "group_hash"))
+    # what was named by a number that another stands for may have to leave: it wins and loses among its like
+    group, alias = (int64(state, name).view(np.uint64) for name in ("group_hash", "alias_hash"))
+    ids, count = number(int64(state, "key_hash"), mixed(group, alias).view(np.int64))
     keeps = np.zeros(state.num_rows, bool)
     for rows in _registers(fold, state):
         best = greatest(ids, count, rank, rows)

@@ -151,6 +151,7 @@ class Named:
         alias: the hash by which another number may be found that the thing is known by; 0 where there is none.
         alias_target: hash of the key that the thing is known by, where the row itself says both numbers.
         alias_sources: hashes that lead there (of each row that says both, two columns); 0 where there is none.
+        alias_own: hash of the key that the thing is known by while nobody has said both.
     """
 
     key: I64
@@ -158,6 +159,7 @@ class Named:
     alias: I64
     alias_target: I64
     alias_sources: tuple[I64, I64]
+    alias_own: I64
 
 
 class Hasher:
@@ -279,7 +281,7 @@ class Hasher:
         """What names each row: the first way of naming that is for it, else its place in Kafka."""
         found, alias = np.zeros(len(self), np.uint64), np.zeros(len(self), np.uint64)
         weak = np.zeros(len(self), bool)
-        target = np.zeros(len(self), np.uint64)
+        target, before = np.zeros(len(self), np.uint64), np.zeros(len(self), np.uint64)
         beside, alone = np.zeros(len(self), np.uint64), np.zeros(len(self), np.uint64)
         by_name = {key.name: key for key in keys}
         for key in keys:
@@ -292,6 +294,7 @@ class Hasher:
                 other = by_name[key.alias_of]
                 both = fits & self.fits(other)
                 target = np.where(both, self.joined(other), target)
+                before = np.where(both, own, before)
                 beside = np.where(both, wider, beside)
                 alone = np.where(both & (part != 0), mixed(own, np.zeros_like(own)), alone)
             if mine.any():
@@ -304,7 +307,7 @@ class Hasher:
             weak |= nameless
         return Named(
             found.view(np.int64), weak, alias.view(np.int64), target.view(np.int64),
-            (beside.view(np.int64), alone.view(np.int64)),
+            (beside.view(np.int64), alone.view(np.int64)), before.view(np.int64),
         )  # fmt: skip
 
 

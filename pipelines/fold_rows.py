@@ -58,7 +58,9 @@ def winners_by_register(state: pa.Table, rank: Rank) -> Bools:
     units, count = units_of(state, rank)
     register = int64(state, "register")
     every = np.where(register == Register.PRELIMINARY, message_of(state, rank), 0)
-    slot = _pairs(int64(state, "group_hash"), int64(state, "subject_hash"), register, every)
+    # what was named by a number that another stands for may have to leave: it wins and loses among its like
+    alias = int64(state, "alias_hash")
+    slot = _pairs(int64(state, "group_hash"), int64(state, "subject_hash"), alias, register, every)
     slots, slot_count = number(int64(state, "key_hash"), slot)
     best = greatest(slots, slot_count, rank[:WITHOUT_SEGMENT])
     wins = np.zeros(count, bool)

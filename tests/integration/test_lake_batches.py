@@ -12,7 +12,9 @@ import pytest
 
 from lake_layout.claims import Claim, batch_app_id, claim_path, claims_of, is_newest
 from lake_layout.commit import CommitOutcome, CommitState, commit_change, commit_table
+from lake_layout.files import NewFile
 from lake_layout.lake import Lake, LakeLocation
+from lake_layout.live_files import live_files
 from lake_layout.maintain import maintain
 from lake_layout.objects import ObjectStore
 from lake_layout.rollback import roll_back_earlier
@@ -373,3 +375,45 @@ def test_a_store_that_takes_no_commits_is_reported_as_away(lake_location: LakeLo
         faulty.fault = lambda _method, _path: ""
         assert commit_table(lake, claim, RAW, [file]).state is CommitState.COMMITTED
         assert offsets(lake, RAW) == [*range(5)]
+
+
+def test_other_code_puts_back_what_was_removed(lake: Lake) -> None:
+    """A batch that had replaced a file is taken over: its rows go, and the former ones are there again."""
+    first = claim_normalise(lake, 5)
+    for table in TABLES:
+        commit(lake, first, table)
+    half = claim_normalise(lake, 9)
+    former = [
+        NewFile(FIRST.name, file.path, file.size, file.partition, file.rows, "")
+        for file in live_files(lake, FIRST)
+    ]
+    commit_table(lake, half, FIRST, [file_of(lake, FIRST, 50, 3)], former)
+    assert offsets(lake, FIRST) == [50, 51, 52]
+    again = commit_table(lake, half, FIRST, [file_of(lake, FIRST, 50, 3)], former)
+    assert again.state is CommitState.ALREADY_DONE
+    taken = claim_normalise(lake, 9, "other code")
+    assert taken.generation == 2
+    assert offsets(lake, FIRST) == [*range(5)]
+    (restored,) = live_files(lake, FIRST)
+    assert (restored.rows, restored.low["offset"], restored.high["offset"]) == (5, 0, 4)
+    commit_table(lake, taken, FIRST, [file_of(lake, FIRST, 70, 2)], former)
+    assert offsets(lake, FIRST) == [70, 71]
+    lake.open(FIRST).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert offsets(lake, FIRST) == [70, 71]
+
+
+def test_what_is_gone_is_not_put_back(lake: Lake) -> None:
+    first = claim_normalise(lake, 5)
+    for table in TABLES:
+        commit(lake, first, table)
+    half = claim_normalise(lake, 9)
+    former = [
+        NewFile(FIRST.name, file.path, file.size, file.partition, file.rows, "")
+        for file in live_files(lake, FIRST)
+    ]
+    commit_table(lake, half, FIRST, [file_of(lake, FIRST, 50, 3)], former)
+    lake.store.delete(f"{FIRST.name}/{former[0].path}")
+    with pytest.raises(LakeError) as caught:
+        claim_normalise(lake, 9, "other code")
+    assert caught.value.code == "ROLLBACK-FILE-GONE"
+    assert offsets(lake, FIRST) == [50, 51, 52]

@@ -1,0 +1,652 @@
+"""Curate: rows that normalised commits added → curated tables, aliases, and last of all ``ops/curation``.
+
+::
+
+    folds ─► CurateTable ─► what changes in each table ─► CommitTables (tables, then aliases, then ops/curation)
+
+Of one table: the rows become states; keys that aliases re-name are re-named; the key index tells in which month each
+key lives; of the files there that hold any of these keys the rows of other keys are copied as they are, and the
+versions of these are joined with the new ones; what comes out is written to the month that each key lives in now. A
+key that is new touches no file that is there.
+
+What the table holds before the batch's commit is the fold of all earlier batches, whatever upkeep made of its files:
+so a batch decides against it as it finds it, and where it has the batch's commit nothing is decided again. Aliases
+are committed after all tables, so that what a batch finds of them is the same each time that it is run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from lake_layout.added_since import AddedFile, files_added
+from lake_layout.claims import Claim
+from lake_layout.commit import is_done
+from lake_layout.files import NewFile, write_file
+from lake_layout.handles import current_handle
+from lake_layout.lake import Lake
+from lake_layout.live_files import LiveFile, files_of
+from lake_layout.reading import read_file
+from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, RunSource, open_runs
+from lake_layout.stage import commit_table
+from pipelines.fold import (
+    ALIASES_SCHEMA,
+    NO_ALIASES,
+    aliases_of,
+    formerly,
+    has_aliases,
+    join,
+    join_aliases,
+    kept,
+    laid,
+    read,
+    rekeyed,
+    state_of,
+)
+from pipelines.fold_keys import I64, Bools
+from pipelines.parts import coded, from_bytes, to_bytes
+from pipelines.steps import Costs, count_steps
+from schemas.errors import LakeError
+from schemas.fold import Fold, RowFold
+from schemas.source import Sources
+from schemas.table import Table
+from schemas.tables.curated import FOLDS, curated
+from schemas.tables.curation import ALIAS, CURATION
+
+STAGE = "curate"
+
+ROWS_TOGETHER = 250_000
+"""So many versions are joined at a time: bounds a worker's memory. More are parted by key, on the local disk."""
+
+ROWS_OF_FILE = 400_000
+"""Rows of a month gathered before they become a file."""
+
+_AGAIN = 5
+"""Times that a table is decided anew because upkeep has merged files meanwhile."""
+
+_COMMITTED_TOGETHER = 8
+_EPOCH = date(1970, 1, 1)
+
+FOLD_OF: Mapping[str, Fold] = {curated(fold).name: fold for fold in FOLDS}
+"""Folds by the names of their curated tables."""
+
+
+def progress_id(normalised: str) -> str:
+    """Under this id tables record up to which version of a normalised table they were filled."""
+    return f"{STAGE}:{normalised}"
+
+
+def inputs_of(fold: Fold) -> tuple[str, ...]:
+    """Names of the normalised tables that a fold reads, its own first."""
+    echoes = fold.echoes if isinstance(fold, RowFold) else ()
+    return tuple(dict.fromkeys([fold.table.name, *(echo.table for echo in echoes)]))
+
+
+@dataclass(frozen=True)
+class News:
+    """Rows that are to be folded into the curated tables.
+
+    Attributes:
+        lake: where the tables lie.
+        sources: settings of the senders.
+        index: where the key indexes lie on this machine's own disk.
+        versions: by normalised table, after which version, and up to which, commits added them.
+    """
+
+    lake: Lake
+    sources: Sources
+    index: IndexLocation
+    versions: Mapping[str, tuple[int, int]]
+
+    def files(self, table: str) -> list[AddedFile]:
+        """The files with the new rows of a normalised table."""
+        if table not in self.versions:
+            return []
+        return files_added(self.lake, NORMALISED_OF[table], *self.versions[table])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every step of the graph knows: the claim, and the rows that it takes in."""
+
+    claim: Claim
+    news: News
+
+    @classmethod
+    def of(cls, lake: Lake, claim: Claim, sources: Sources, index: IndexLocation) -> Batch:
+        """The batch of a claim."""
+        names = {progress_id(fold.table.name): fold.table.name for fold in FOLDS}
+        versions = {names[app]: (claim.begin[app], end) for app, end in claim.end.items()}
+        return cls(claim, News(lake, sources, index, versions))
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the curated tables whose folds have news."""
+        return [name for name, fold in FOLD_OF.items() if set(inputs_of(fold)) & set(self.news.versions)]
+
+
+@dataclass(frozen=True, slots=True)
+class TableChange:
+    """What a batch does to a curated table.
+
+    Attributes:
+        table: its name.
+        add: files to be added.
+        remove: files whose rows the new ones have.
+        aliases: those that were not known like this (an IPC stream).
+        rows: rows read of the fold's own table.
+        keys: things that they say anything of.
+    """
+
+    table: str
+    add: tuple[NewFile, ...]
+    remove: tuple[NewFile, ...]
+    aliases: bytes
+    rows: int
+    keys: int
+
+
+@dataclass(eq=False)  # not frozen: Beam keeps hints and the pipeline on it
+class Curate(beam.PTransform):  # type: ignore[misc]
+    """The graph of one batch of the curate stage."""
+
+    batch: Batch
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
+        return (
+            begin
+            | "Tables" >> beam.Create(self.batch.tables)
+            | "ShareOut" >> beam.Reshuffle()
+            | "CurateTable" >> beam.ParDo(CurateTable(self.batch))
+            | "Gather" >> beam.GroupByKey()
+            | "CommitTables" >> beam.ParDo(CommitTables(self.batch))
+        )
+
+
+class CurateTable(beam.DoFn):  # type: ignore[misc]
+    """Name of a curated table → what changes in it."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, table: str) -> Iterator[tuple[str, TableChange]]:
+        costs = Costs()
+        change = change_of(self.batch, table, costs)
+        count_steps(costs)
+        yield STAGE, change
+
+
+class CommitTables(beam.DoFn):  # type: ignore[misc]
+    """What changes in all tables → their commits; then the aliases'; last the one that ends the batch."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    @coded
+    def process(self, grouped: tuple[str, Iterable[TableChange]]) -> Iterator[int]:
+        changes = sorted(grouped[1], key=lambda change: change.table)
+        with ThreadPoolExecutor(_COMMITTED_TOGETHER) as pool:
+            for costs in pool.map(lambda change: commit_change_of(self.batch, change), changes):
+                count_steps(costs)
+        costs = Costs()
+        with costs.step("commit"):
+            commit_aliases(self.batch, changes)
+            commit_curation(self.batch, changes)
+        count_steps(costs)
+        yield sum(change.rows for change in changes)
+
+
+def commit_change_of(batch: Batch, change: TableChange) -> Costs:
+    """Commit what changes in a table, once; decide it anew where upkeep has merged files that it was to replace.
+
+    Raises:
+        LakeError, TransportError: as ``commit_table``.
+    """
+    costs = Costs()
+    table = curated(FOLD_OF[change.table])
+    for again in range(_AGAIN):
+        try:
+            with costs.step("commit"):
+                commit_table(batch.news.lake, batch.claim, table, change.add, change.remove)
+        except LakeError as error:
+            if error.code != "LAKE-REMOVED-ALREADY" or again + 1 == _AGAIN:
+                raise
+            change = change_of(batch, change.table, costs)
+        else:
+            break
+    return costs
+
+
+def commit_aliases(batch: Batch, changes: Sequence[TableChange]) -> None:
+    """Commit what was not known of aliases; after all curated tables, which have followed it by now."""
+    rows = ALIAS.arrow_schema.empty_table()
+    for change in changes:
+        pairs = from_bytes(change.aliases)
+        names = pa.repeat(change.table.rpartition("/")[2], pairs.num_rows)
+        rows = pa.concat_tables([rows, pa.table([names, *pairs.columns], schema=ALIAS.arrow_schema)])
+    files = [write_file(batch.news.lake, ALIAS, rows, None)] if rows.num_rows else []
+    commit_table(batch.news.lake, batch.claim, ALIAS, files)
+
+
+def commit_curation(batch: Batch, changes: Sequence[TableChange]) -> None:
+    """Commit what the batch did; this ends it."""
+    versions = batch.news.versions
+    rows = pa.Table.from_pylist(
+        [
+            {
+                "batch_number": batch.claim.batch,
+                "table": change.table,
+                "from_version": versions[source][0],
+                "to_version": versions[source][1],
+                "rows_read": change.rows,
+                "keys_changed": change.keys,
+                "curated_at": batch.claim.made_at,
+            }
+            for change in changes
+            if (source := FOLD_OF[change.table].table.name) in versions
+        ],
+        schema=pa.schema([one for one in CURATION.arrow_schema if one.name != CURATION.partition_by]),
+    )
+    month = batch.claim.made_at.date().replace(day=1)
+    files = [write_file(batch.news.lake, CURATION, rows, month)] if rows.num_rows else []
+    commit_table(batch.news.lake, batch.claim, CURATION, files)
+
+
+def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
+    """What a batch does to a curated table, as that is now; its new files are written.
+
+    Args:
+        batch: the batch.
+        name: of the curated table.
+        costs: what it takes is added here.
+    """
+    fold, lake = FOLD_OF[name], batch.news.lake
+    table = curated(fold)
+    handle = current_handle(lake, table)
+    done = is_done(lake, handle, table, batch.claim)
+    writer = Writer(lake, table, costs)
+    removed: list[LiveFile] = []
+    with tempfile.TemporaryDirectory(prefix="phl-curate-") as folder:
+        stated = stated_by(batch.news, fold, Path(folder), costs)
+        if not done:  # else by a process before this one, which may have died before it could say what it did
+            standing = Standing.of(batch.news, fold, handle, stated.touched)
+            removed = standing.take_in(stated, writer.add, costs)
+            for state in stated.joined(standing, costs):
+                with costs.step("fold"):
+                    rows = laid(fold, state)
+                writer.add(rows)
+            writer.finish()
+    remove = tuple(NewFile(name, one.path, one.size, one.partition, one.rows, "") for one in removed)
+    return TableChange(name, tuple(writer.files), remove, to_bytes(stated.fresh), stated.rows, stated.keys)
+
+
+def now_of(news: News, name: str) -> tuple[I64, pa.Table]:
+    """What is true now of the things that new rows speak of, though no batch has taken them in yet.
+
+    Args:
+        news: the rows.
+        name: of the curated table.
+
+    Returns:
+        Keys of things whose rows in the curated table do not count, and the rows that count instead.
+    """
+    fold, costs = FOLD_OF[name], Costs()
+    table = curated(fold)
+    shown = [table.arrow_schema.empty_table()]
+    with tempfile.TemporaryDirectory(prefix="phl-curate-") as folder:
+        stated = stated_by(news, fold, Path(folder), costs)
+        standing = Standing.of(news, fold, current_handle(news.lake, table), stated.touched)
+        standing.take_in(stated, lambda _: None, costs)
+        shown += [read(fold, state) for state in stated.joined(standing, costs)]
+    return stated.touched, pa.concat_tables(shown)
+
+
+# What new rows say ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shelf:
+    """States put aside: in memory, or in a file each on the local disk.
+
+    Attributes:
+        folder: where; None for in memory.
+        held: what is held in memory.
+        files: on disk.
+    """
+
+    folder: Path | None
+    held: list[pa.Table] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+
+    def put(self, state: pa.Table) -> None:
+        """Put a state aside."""
+        if self.folder is None:
+            self.held.append(state)
+            return
+        self.folder.mkdir(exist_ok=True)
+        path = self.folder / f"{len(self.files)}.arrow"
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, state.schema, options=options) as file:
+            file.write_table(state)
+        self.files.append(path)
+
+    def take(self) -> Iterator[pa.Table]:
+        """What was put aside, once, in that order."""
+        held, self.held = self.held, []
+        files, self.files = self.files, []
+        yield from held
+        for path in files:
+            with pa.OSFile(str(path)) as source:
+                yield pa.ipc.open_file(source).read_all()
+            path.unlink()
+
+
+@dataclass
+class Stated:
+    """What new rows say, parted by key, and with it what the table has of the same things.
+
+    Attributes:
+        fold: the fold.
+        rows: how many rows were read of its own table.
+        keys: how many things they speak of.
+        known: aliases of what they speak of.
+        fresh: those that were not known before, or with a greater key.
+        touched: keys of all that may change, ascending.
+        parts: states, by parts of the keys.
+    """
+
+    fold: Fold
+    rows: int
+    keys: int
+    known: pa.Table
+    fresh: pa.Table
+    touched: I64
+    parts: list[Shelf]
+
+    def put(self, state: pa.Table) -> None:
+        """Take up a state, under the keys that its things are known by."""
+        state = rekeyed(self.fold, state, self.known) if self.known.num_rows else state
+        if len(self.parts) == 1:
+            self.parts[0].put(state)
+            return
+        place = part_of(int64s(state, "key_hash"), len(self.parts))
+        for number in np.unique(place).tolist():
+            self.parts[number].put(state.filter(pa.array(place == number)))
+
+    def joined(self, standing: Standing, costs: Costs) -> Iterator[pa.Table]:
+        """The joined state of each part, in the months that its things live in now."""
+        for part in self.parts:
+            with costs.step("fold"):
+                pieces = [piece for piece in part.take() if piece.num_rows]
+                state = standing.at_home(join(self.fold, *pieces)) if pieces else None
+            if state is not None:
+                yield state
+
+
+def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
+    """Read the new rows of a fold.
+
+    Args:
+        news: which rows.
+        fold: the fold.
+        folder: to put aside what memory has no room for.
+        costs: what it takes is added here.
+    """
+    files = [(name, file) for name in inputs_of(fold) for file in news.files(name)]
+    parts = -(-sum(file.rows for _, file in files) // ROWS_TOGETHER) or 1
+    waiting = Shelf(folder / "read" if parts > 1 else None)
+    said, former, named = [NO_ALIASES], [NO_ALIASES], [np.zeros(0, np.int64)]
+    for name, file in files:  # a message's rows of a table are in one file
+        with costs.step("read"):
+            rows = read_file(news.lake, NORMALISED_OF[name], file.path)
+        with costs.step("fold"):
+            state = _state(news, fold, name, rows)
+            if has_aliases(fold):
+                named.append(np.unique(int64s(state, "alias_hash")))
+                if name == fold.table.name:
+                    said.append(aliases_of(fold, rows, sources=news.sources))
+                    former.append(formerly(fold, rows, sources=news.sources))
+        waiting.put(state)
+    with costs.step("aliases"):
+        known, fresh, moving = resolve(news, fold, join_aliases(*said), join_aliases(*former), named)
+    shelves = [Shelf(folder / f"part-{number}" if parts > 1 else None) for number in range(parts)]
+    own = sum(file.rows for name, file in files if name == fold.table.name)
+    stated = Stated(fold, own, 0, known, fresh, moving, shelves)
+    keys = [np.zeros(0, np.int64)]
+    for state in waiting.take():
+        with costs.step("fold"):
+            keys.append(np.unique(known_keys(state, known)))
+            stated.put(state)
+    spoken_of = np.unique(np.concatenate(keys))
+    stated.keys, stated.touched = len(spoken_of), np.union1d(spoken_of, moving)
+    return stated
+
+
+def _state(news: News, fold: Fold, name: str, rows: pa.Table) -> pa.Table:
+    """What rows of one of a fold's inputs say."""
+    if name == fold.table.name:
+        return state_of(fold, rows, sources=news.sources)
+    none = fold.table.arrow_schema.empty_table()
+    return state_of(fold, none, echoes={name: rows}, sources=news.sources)
+
+
+def resolve(
+    news: News, fold: Fold, said: pa.Table, former: pa.Table, named: Sequence[I64]
+) -> tuple[pa.Table, pa.Table, I64]:
+    """What numbers stand for by now.
+
+    Args:
+        news: the rows.
+        fold: their fold.
+        said: aliases that the rows say.
+        former: keys that the same numbers had before anybody said so.
+        named: alias hashes of what the rows speak of.
+
+    Returns:
+        The aliases of what the rows speak of; those that are new or have a lesser key; and all keys from which and to
+        which those move versions.
+    """
+    if not has_aliases(fold):
+        return NO_ALIASES, NO_ALIASES, np.zeros(0, np.int64)
+    asked = np.unique(np.concatenate([*named, int64s(said, "alias_hash")]))
+    asked = asked[asked != 0]
+    source = RunSource(ALIAS, "alias", (), "table", "alias_hash", "key_hash", least=True)
+    version = int(current_handle(news.lake, ALIAS).version())
+    index = open_runs(news.lake, news.index, source, version)
+    there, key = index.least(fold.table.name.rpartition("/")[2], asked)
+    before = pa.table([asked[there], key[there]], schema=ALIASES_SCHEMA)
+    known = join_aliases(before, said)
+    alias, key = int64s(known, "alias_hash"), int64s(known, "key_hash")
+    new = key != values_at(alias, before, key + 1)
+    own = int64s(former, "key_hash")[np.isin(int64s(former, "alias_hash"), alias[new])]
+    old = int64s(before, "key_hash")[np.isin(int64s(before, "alias_hash"), alias[new])]
+    return known, known.filter(pa.array(new)), np.unique(np.concatenate([own, old, key[new]]))
+
+
+def values_at(alias: I64, aliases: pa.Table, otherwise: I64) -> I64:
+    """The key of each alias; ``otherwise`` where there is none. Aliases are ascending."""
+    source, key = int64s(aliases, "alias_hash"), int64s(aliases, "key_hash")
+    if not len(source):
+        return otherwise
+    place = np.minimum(np.searchsorted(source, alias), len(source) - 1)
+    return np.where(source[place] == alias, key[place], otherwise)
+
+
+def known_keys(state: pa.Table, aliases: pa.Table) -> I64:
+    """The keys that the things of a state are known by."""
+    keys, alias = int64s(state, "key_hash"), int64s(state, "alias_hash")
+    return np.where(alias != 0, values_at(alias, aliases, keys), keys)
+
+
+def part_of(keys: I64, parts: int) -> I64:
+    """In which of some parts of equal width of all 64-bit numbers each key is."""
+    found: I64 = (((keys >> 32) + 2**31) * parts) >> 32
+    return found
+
+
+# What the table has --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A curated table before the batch: its files, and where the things live that may change.
+
+    Attributes:
+        lake: where.
+        fold: the fold.
+        files: live files by partition.
+        keys: of the things, ascending.
+        month: the month that each lives in, as days since 1970; ``UNDATED``.
+        there: whether it is there.
+    """
+
+    lake: Lake
+    fold: Fold
+    files: Mapping[date | None, Sequence[LiveFile]]
+    keys: I64
+    month: I64
+    there: Bools
+
+    @classmethod
+    def of(cls, news: News, fold: Fold, handle: DeltaTable, keys: I64) -> Standing:
+        """The table as a handle has it.
+
+        Raises:
+            LakeError, TransportError: it cannot be read, or the key index cannot be written.
+        """
+        table = curated(fold)
+        files: dict[date | None, list[LiveFile]] = {}
+        for file in files_of(handle, table):
+            files.setdefault(file.partition, []).append(file)
+        there, month = np.zeros(len(keys), bool), np.full(len(keys), UNDATED)
+        if files:
+            index = open_runs(
+                news.lake, news.index, key_source(table), int(handle.version()), table_id=str(handle.metadata().id)
+            )  # fmt: skip
+            there, month = index.least(WHOLE, keys)
+        return cls(news.lake, fold, files, keys, month, there)
+
+    def take_in(self, stated: Stated, untouched: Callable[[pa.Table], None], costs: Costs) -> list[LiveFile]:
+        """Join the versions of the things with what was stated.
+
+        Args:
+            stated: takes the versions.
+            untouched: takes rows of other things from the same files.
+            costs: what it takes is added here.
+
+        Returns:
+            The files that hold any of the things.
+        """
+        table = curated(self.fold)
+        found = []
+        for partition, files in self.files.items():
+            keys = self.keys[self.there & (self.month == days_of(partition))]
+            for file in files:
+                with costs.step("read"):
+                    mine = self._rows_of(file, keys)
+                    if not mine.any():
+                        continue
+                    rows = read_file(self.lake, table, file.path).cast(table.arrow_schema)
+                with costs.step("fold"):
+                    stated.put(kept(self.fold, rows.filter(pa.array(mine))))
+                    rest = rows.filter(pa.array(~mine))
+                untouched(rest)
+                found.append(file)
+        return found
+
+    def _rows_of(self, file: LiveFile, keys: I64) -> Bools:
+        """Which rows of a file are of some keys (ascending)."""
+        low, high = np.int64(str(file.low["key_hash"])), np.int64(str(file.high["key_hash"]))
+        within = keys[np.searchsorted(keys, low) : np.searchsorted(keys, high, "right")]
+        if not len(within):
+            return np.zeros(1, bool)
+        hashes = int64s(read_file(self.lake, curated(self.fold), file.path, ["key_hash"]), "key_hash")
+        place = np.minimum(np.searchsorted(within, hashes), len(within) - 1)
+        mine: Bools = within[place] == hashes
+        return mine
+
+    def at_home(self, state: pa.Table) -> pa.Table:
+        """A state whose things live no later than where the index has them."""
+        keys = int64s(state, "key_hash")
+        place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known = self.there[place] & (self.keys[place] == keys)
+        column = state.column("home_month")
+        stated = pc.fill_null(column.cast(pa.int32()).cast(pa.int64()), UNDATED).to_numpy()
+        home = np.where(known, np.minimum(stated, self.month[place]), stated)
+        if (home == stated).all():
+            return state
+        days = np.where(home == UNDATED, 0, home).astype(np.int32)
+        months = pa.array(days, mask=home == UNDATED).cast(pa.date32())
+        return state.set_column(state.schema.get_field_index("home_month"), "home_month", months)
+
+
+def key_source(table: Table) -> RunSource:
+    """The key index of a curated table: where each thing lives. It lives in the earliest month that it ever had."""
+    return RunSource(table, "keys", (), None, "key_hash", "home_month", least=True)
+
+
+def days_of(partition: date | None) -> int:
+    """A partition as the key index has it."""
+    return UNDATED if partition is None else (partition - _EPOCH).days
+
+
+@dataclass
+class Writer:
+    """Gathers rows of a curated table by month and writes them.
+
+    Attributes:
+        lake: where.
+        table: the curated table.
+        costs: what it takes is added here.
+        files: that were written.
+        waiting: rows by month.
+    """
+
+    lake: Lake
+    table: Table
+    costs: Costs
+    files: list[NewFile] = field(default_factory=list)
+    waiting: dict[date | None, list[pa.Table]] = field(default_factory=dict)
+
+    def add(self, rows: pa.Table) -> None:
+        """Take up rows; a month with enough of them is written."""
+        with self.costs.step("write"):
+            months = rows.column("home_month")
+            for month in pc.unique(months).to_pylist():
+                same = (
+                    pc.is_null(months) if month is None else pc.equal(months, pa.scalar(month, pa.date32()))
+                )
+                self.waiting.setdefault(month, []).append(rows.filter(same))
+                if sum(piece.num_rows for piece in self.waiting[month]) >= ROWS_OF_FILE:
+                    self._write(month)
+
+    def finish(self) -> None:
+        """Write the rest."""
+        with self.costs.step("write"):
+            for month in list(self.waiting):
+                self._write(month)
+
+    def _write(self, month: date | None) -> None:
+        rows = pa.concat_tables(self.waiting.pop(month)).drop_columns(["home_month"])
+        self.files.append(write_file(self.lake, self.table, rows, month))
+
+
+NORMALISED_OF: Mapping[str, Table] = {fold.table.name: fold.table for fold in FOLDS}
+"""Normalised tables that are folded, by name."""
+
+
+def int64s(rows: pa.Table, name: str) -> I64:
+    """A column without nulls as numbers."""
+    found: I64 = rows.column(name).to_numpy()
+    return found
