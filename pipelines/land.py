@@ -24,7 +24,7 @@ from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore, open_store
 from lake_layout.stage import commit_table
-from pipelines.parts import coded
+from pipelines.parts import coded, release_memory
 from pipelines.rfc3339 import read_instants
 from pipelines.steps import step, steps_of
 from schemas.modality import Modality
@@ -126,6 +126,7 @@ class WriteRaw(beam.DoFn):  # type: ignore[misc]
                     rows = raw_rows(offsets, some, self.modality, self.sources, store)
                 for file in steps_of("write", write_by_month(self.lake, self.modality, rows)):
                     yield file.table, file  # for one committer
+        release_memory(offsets.end - offsets.start)
 
 
 class CommitRaw(beam.DoFn):  # type: ignore[misc]

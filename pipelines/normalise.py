@@ -18,7 +18,6 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 from __future__ import annotations
 
 import functools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ from pipelines.dispositions import (
     row_count_lists,
     scatter,
 )
-from pipelines.parts import Part, coded, from_bytes, to_bytes
+from pipelines.parts import Part, coded, from_bytes, release_memory, to_bytes
 from pipelines.steps import Costs, count_steps, step, steps_of
 from pipelines.write_tables import TableFiles, Written, write_by_partition
 from schemas.errors import LakeError
@@ -59,8 +58,8 @@ from schemas.tables.ops import LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reprocessing counts on
 
-PIECE_BYTES = 40 * 1024 * 1024
-PIECE_ROWS = 25_000
+PIECE_BYTES = 64 * 1024 * 1024
+PIECE_ROWS = 34_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 _COMMITTED_TOGETHER = 8
@@ -68,8 +67,6 @@ _COMMITTED_TOGETHER = 8
 _COMMITTER = "tables"
 """Key under which all files but the ledger's go to one committer."""
 
-_PARSED_TOGETHER = 2
-"""Pieces that are parsed at the same time, each in memory as a whole."""
 
 PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
 
@@ -239,11 +236,11 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         ledgers: list[pa.Table] = []
         places: Places = {}
         first = 0
-        # Neither parsing nor making files keeps Python's lock for long: two threads parse, one writes.
+        # Neither parsing nor making files keeps Python's lock for long: a thread parses, one writes, this one reads.
         files = TableFiles(self.batch.lake, self.batch.claim, READING, self.batch.modality.tables)
-        with ThreadPoolExecutor(_PARSED_TOGETHER) as parsers, ThreadPoolExecutor(1) as writer:
+        with ThreadPoolExecutor(1) as parser, ThreadPoolExecutor(1) as writer:
             writing: Future[Written] | None = None
-            for piece in _in_order(parsers, self._pieces(part, disposition)):
+            for piece in _one_ahead(parser, self._pieces(part, disposition)):
                 if writing is not None:
                     yield from _written(writing)
                 writing = writer.submit(files.add, piece.raw, piece.parsed)
@@ -256,6 +253,7 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
             if writing is not None:
                 yield from _written(writing)
             yield from _written(writer.submit(files.rest))
+        release_memory(part.rows)
         with step("ledger"):
             ledger = to_bytes(pa.concat_tables(ledgers))
         yield beam.pvalue.TaggedOutput("ledger", (number, LedgerOfPart(ledger, places)))
@@ -490,15 +488,16 @@ def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Iterator[Callable[[], Piece]]) -> Iterator[Piece]:
-    """What the pool's threads make, in the order of the work; no more is begun ahead than there are threads."""
-    waiting: deque[Future[Piece]] = deque()
+def _one_ahead(parser: ThreadPoolExecutor, work: Iterator[Callable[[], Piece]]) -> Iterator[Piece]:
+    """What the parser's thread makes, in the order of the work; the next piece is read meanwhile."""
+    making: Future[Piece] | None = None
     for one in work:
-        waiting.append(pool.submit(one))
-        if len(waiting) >= _PARSED_TOGETHER:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+        following = parser.submit(one)
+        if making is not None:
+            yield making.result()
+        making = following
+    if making is not None:
+        yield making.result()
 
 
 def _written(writing: Future[Written]) -> list[tuple[str, OfTable]]:

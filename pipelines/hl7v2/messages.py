@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pipelines.hl7v2.gather import texts
 from pipelines.hl7v2.relations import relate
 from pipelines.hl7v2.split import Split
 from pipelines.hl7v2.times import NO_OFFSET, Clock, Times, read_times
+from schemas.hl7v2.mapping import Place
 from schemas.hl7v2.mappings import FAMILIES, family_of
 from schemas.source import Source
 
@@ -50,6 +52,15 @@ class Messages:
 
     def __len__(self) -> int:
         return len(self.received)
+
+    @cached_property
+    def sent_sequence(self) -> pa.Array:
+        """MSH-13 of each message, where it is a whole number above 0 (HL7 v2.5.1 §2.15.9.13)."""
+        columns = self.columns
+        first = np.searchsorted(columns.rows("MSH").segments, columns.split.first_of_message)
+        sent = columns.number(Place("MSH", 13, 1), "MSH").take(first)
+        whole = sent.valid & (sent.value == np.floor(sent.value)) & (sent.value > 0) & (sent.value < 2**53)
+        return pa.array(np.where(whole, sent.value, 0).astype(np.int64), mask=~whole)
 
 
 def read_messages(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import pyarrow as pa
 
-from pipelines.hl7v2.columns import Columns, Wanted, taken, wanted_parts
+from pipelines.hl7v2.columns import Wanted, taken, wanted_parts
 from pipelines.hl7v2.decode import I64, Bools
 from pipelines.hl7v2.documents import Documents
 from pipelines.hl7v2.gather import texts
@@ -188,16 +188,15 @@ _SPECIAL: Mapping[str, Callable[[TableRows, Subjects], None]] = MappingProxyType
 
 def _finished(made: TableRows) -> pa.Table:
     """Complete rows with what every table has."""
-    columns = made.messages.columns
     made.columns["version_time"] = _version(made)
-    return _table(made.mapping, made.columns, made.segments, columns, made.noted.lists(len(made)))
+    return _table(made.mapping, made.columns, made.segments, made.messages, made.noted.lists(len(made)))
 
 
 def _table(
-    mapping: TableMapping, made: Mapping[str, pa.Array], segments: I64, columns: Columns, codes: pa.Array
+    mapping: TableMapping, made: Mapping[str, pa.Array], segments: I64, messages: Messages, codes: pa.Array
 ) -> pa.Table:
     origin = {field.name for field in ORIGIN}
-    split = columns.split
+    split = messages.columns.split
     message = split.message[segments]
     return pa.table(
         {
@@ -205,7 +204,7 @@ def _table(
             "segment_index": pa.array(split.ordinal[segments].astype(np.int32)),
             "codes": codes,
             "version_time": made["version_time"],
-            "sent_sequence": taken(_sequences(columns), message),
+            "sent_sequence": taken(messages.sent_sequence, message),
             **{
                 field.name: made[field.name] if field.name in made else pa.nulls(len(segments), field.type)
                 for field in mapping.table.fields
@@ -213,14 +212,6 @@ def _table(
             },
         }
     )
-
-
-def _sequences(columns: Columns) -> pa.Array:
-    """MSH-13 of each message, where it is a whole number above 0 (HL7 v2.5.1 §2.15.9.13)."""
-    first = np.searchsorted(columns.rows("MSH").segments, columns.split.first_of_message)
-    sent = columns.number(Place("MSH", 13, 1), "MSH").take(first)
-    whole = sent.valid & (sent.value == np.floor(sent.value)) & (sent.value > 0) & (sent.value < 2**53)
-    return pa.array(np.where(whole, sent.value, 0).astype(np.int64), mask=~whole)
 
 
 def _version(made: TableRows) -> pa.Array:
@@ -266,7 +257,7 @@ def _segments(segments: I64, messages: Messages, subjects: Subjects) -> pa.Table
     rows = made.noted.note("HL7-VERSION-TIME-FUTURE", future)
     messages.findings.note("HL7-VERSION-TIME-FUTURE", segments[rows])
     made.columns["version_time"] = pa.array(np.where(future, received, instant)).cast(INSTANT)
-    return _table(made.mapping, made.columns, segments, columns, made.noted.lists(len(segments)))
+    return _table(made.mapping, made.columns, segments, messages, made.noted.lists(len(segments)))
 
 
 def _findings(messages: Messages) -> pa.Table:
@@ -286,4 +277,4 @@ def _findings(messages: Messages) -> pa.Table:
         pa.array(np.arange(len(found.segment) + 1, dtype=np.int32)), made["code"]
     )
     mapping = TableMapping(FINDING, "", MappingProxyType({}), ())
-    return _table(mapping, made, found.segment, columns, codes_list)
+    return _table(mapping, made, found.segment, messages, codes_list)
