@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from benchmarks.measure import show
 from benchmarks.peers import hl7apy, python_hl7, python_hl7_split
+from jobs.batch_memory import keep_memory
 from jobs.city.corpus import corpus
 from pipelines.hl7v2.decode import decode_batch
 from pipelines.hl7v2.modality import HL7V2
 from pipelines.hl7v2.split import split_batch
+from pipelines.normalise import PIECE_ROWS
 from schemas.source import NO_SOURCES
 from schemas.table import INSTANT
 from schemas.tables import OBSERVATION
@@ -53,9 +55,10 @@ def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=50_000)
-    parser.add_argument("--batch", type=int, default=25_000)
+    parser.add_argument("--batch", type=int, default=PIECE_ROWS)
     options = parser.parse_args()
     pa.set_cpu_count(1)
+    keep_memory()
     mixed = list(islice(corpus(SEED, options.messages), options.messages))
     reports = [message for message in mixed if b"|ORU^R01" in message]
     measure("mixed", mixed, options.batch)
