@@ -44,12 +44,15 @@ class Run:
     services: Mapping[str, float]
 
 
+STAGES = ("--stage", "land", "--stage", "normalise")
+
+
 def ingest(running: Cluster) -> Run:
     """Take in what is in the topic, in a process of its own as users do."""
     before = {name: cpu_of_service(pid) for name, pid in running.pids.items()}
     cpu, started = cpu_of_children(), time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli.main", "ingest", "--once", "--json"],
+        [sys.executable, "-m", "jobs.cli.main", "ingest", "--once", "--json", *STAGES],
         env=running.env,
         stdout=subprocess.PIPE,
         text=True,

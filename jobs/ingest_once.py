@@ -15,10 +15,12 @@ from jobs.run_stages import (
     Context,
     Outcome,
     check_landed,
+    curate_batch,
     land_batch,
     normalise_batch,
     normalised_up_to,
     prepare,
+    prepare_curated,
 )
 from lake_layout.added_since import rows_added
 from schemas.tables.ops import DISPOSITIONS
@@ -27,7 +29,10 @@ PAUSE = 0.2
 
 
 class StageReport(TypedDict):
-    """What one stage did: messages, batches, seconds, CPU seconds by step, messages by disposition (normalise only)."""
+    """What one stage did: messages, batches, seconds, CPU seconds by step, messages by disposition (normalise only).
+
+    Of curate, rows of normalised tables stand for messages.
+    """
 
     messages: int
     batches: int
@@ -51,12 +56,14 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     always something new.
 
     Returns:
-        ``<stage> <modality>`` → report.
+        ``<stage> <modality>`` → report; ``curate`` → report of all modalities.
     """
     report: dict[str, StageReport] = {}
     for context in contexts:
         prepare(context)
         for stage in stages:
+            if stage == "curate":
+                continue
             upkeep = Maintenance(stage)
             done = _nothing_yet()
             if stage == "land":
@@ -66,7 +73,23 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
                 _all_batches(normalise_batch, 1, context, upkeep, done)
             upkeep.now(context)
             report[f"{stage} {context.modality.name}"] = done
-    return report
+    return report | (curate_once(contexts) if "curate" in stages else {})
+
+
+def curate_once(contexts: Sequence[Context]) -> dict[str, StageReport]:
+    """Fold all new normalised rows into the curated tables.
+
+    Returns:
+        ``curate`` → report.
+    """
+    context = contexts[0]  # whatever modality the rows are of
+    for one in contexts:
+        prepare(one)
+    prepare_curated(context)
+    upkeep, done = Maintenance("curate"), _nothing_yet()
+    _all_batches(curate_batch, 1, context, upkeep, done)
+    upkeep.now(context)
+    return {"curate": done}
 
 
 def ingest_side_by_side(

@@ -1,8 +1,11 @@
-"""The lake's tables as views in DuckDB: ``raw.hl7v2``, ``normalised.observation``, ``ops.ledger`` and so on.
+"""The lake's tables as views in DuckDB: ``raw.hl7v2``, ``normalised.observation``, ``curated.observation`` and so on.
 
 DuckDB reads each table through a pyarrow dataset of the Delta table's files, so it needs none of its
 extensions (which it would have to download), and filters and the choice of columns reach the files. The
 connection can do nothing outside itself: no file, no network, no settings.
+
+Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
+``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -20,13 +24,31 @@ import pyarrow.dataset as ds
 
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
-from schemas.table import Table
+from schemas.table import Field, Table
 from schemas.tables import TABLES
+from schemas.tables.curated import CURATED, HIDDEN
+from schemas.tables.curation import CURATE_TABLES
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _OPENED_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True)
+class Now:
+    """What is normalised and not curated yet.
+
+    Attributes:
+        changed: keys of things whose curated rows do not count any more.
+        rows: rows of the curated table that count instead.
+    """
+
+    changed: pa.Array
+    rows: pa.Table
+
+
+NOTHING_NEWER: Final[Mapping[str, Now]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -58,14 +80,23 @@ class LakeViews:
     connection: duckdb.DuckDBPyConnection
     views: Mapping[str, View]
 
+    def rows(self, view: View) -> int:
+        """How many rows a view shows."""
+        if view.table not in CURATED:
+            return view.rows()
+        found = self.connection.execute(f"SELECT count(*) FROM {view.table.view_name}").fetchone()  # noqa: S608
+        assert found is not None
+        return int(found[0])
+
 
 @contextmanager
 def lake_views(
     lake: Lake,
-    tables: Sequence[Table] = TABLES,
+    tables: Sequence[Table] = (*TABLES, *CURATE_TABLES),
     *,
     at_once: bool = True,
     leave_out: Callable[[View], Collection[str]] = lambda _: (),
+    now: Mapping[str, Now] = NOTHING_NEWER,
 ) -> Iterator[LakeViews]:
     """Open the tables and show each as a view.
 
@@ -75,6 +106,7 @@ def lake_views(
         at_once: open them all at the same time; else one after the other in the order given, for a reader
             that must not see an earlier table newer than a later one.
         leave_out: gives paths of a table's files that are not to be read.
+        now: by name of a curated table, what ``curated_now`` shows of it beside its rows.
 
     Raises:
         LakeError: a table is there and cannot be opened.
@@ -89,6 +121,8 @@ def lake_views(
         try:
             for view in opened:
                 show(connection, view.table, _dataset(view, leave_out(view)))
+                if view.table.name in now:
+                    show_now(connection, view.table, now[view.table.name])
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:
@@ -130,8 +164,31 @@ def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: ds.Dataset |
     layer, name = table.view_name.split(".", 1)
     connection.register(f"{layer}_{name}_files", rows)
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
-    view = f'CREATE VIEW "{layer}"."{name}" AS SELECT * FROM "{layer}_{name}_files"'  # noqa: S608 - our names
-    connection.execute(view)
+    what = f'{_columns(table)} FROM "{layer}_{name}_files" {"WHERE shown" if table in CURATED else ""}'
+    connection.execute(f'CREATE VIEW "{layer}"."{name}" AS SELECT {what}')
+
+
+def show_now(connection: duckdb.DuckDBPyConnection, table: Table, now: Now) -> None:
+    """Make a view of a curated table with what is not curated yet; its own view is there already."""
+    layer, name = table.view_name.split(".", 1)
+    changed = pa.table({"key_hash": now.changed})
+    for part, rows in (("changed", changed), ("now", now.rows)):
+        connection.register(f"{layer}_{name}_{part}", rows)
+    connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}_now"')
+    connection.execute(
+        f'CREATE VIEW "{layer}_now"."{name}" AS SELECT * FROM "{layer}"."{name}" '  # noqa: S608 - our names
+        f'WHERE key_hash NOT IN (SELECT key_hash FROM "{layer}_{name}_changed") '
+        f'UNION ALL SELECT {_columns(table)} FROM "{layer}_{name}_now"'
+    )
+
+
+def visible(table: Table) -> tuple[Field, ...]:
+    """The columns that a view of a table shows."""
+    return tuple(one for one in table.fields if table not in CURATED or one.name not in HIDDEN)
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f'"{field.name}"' for field in visible(table))
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.curated_progress import curated_up_to
 from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
 from schemas.table import Table
+from schemas.tables.curation import CURATE_TABLES
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 EVERY = 10
@@ -15,7 +17,7 @@ EVERY = 10
 
 @dataclass
 class Maintenance:
-    """Keeps the tables of a stage (``land`` or ``normalise``) in shape, some after each batch.
+    """Keeps the tables of a stage (``land``, ``normalise`` or ``curate``) in shape, some after each batch.
 
     Attributes:
         stage: whose tables.
@@ -39,6 +41,8 @@ class Maintenance:
 
     def _tables(self, context: Context) -> tuple[Table, ...]:
         modality = context.modality
+        if self.stage == "curate":
+            return CURATE_TABLES
         return (modality.raw,) if self.stage == "land" else (*modality.tables, QUARANTINE, LEDGER)
 
     def _maintain(self, context: Context, tables: tuple[Table, ...]) -> None:
@@ -48,5 +52,8 @@ class Maintenance:
         if self.stage == "land":
             read = normalised_up_to(context)
             maintain(lake, context.modality.raw, read_up_to=read)
+        elif self.stage == "normalise":
+            # nobody follows these commits before the first batch of curate, which may take the live rows for them
+            maintain_all(lake, tables, curated_up_to(lake) or {})
         else:
             maintain_all(lake, tables)

@@ -35,6 +35,7 @@ from connectors.kafka.ranges import (
     require_same_topic,
     split_ranges,
 )
+from jobs.curated_progress import uncurated
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim
 from lake_layout.handles import current_handle, txn_version
@@ -42,8 +43,8 @@ from lake_layout.lake import Lake
 from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import Plan, Progress, Stage, begin_batch
-from pipelines.curate import NORMALISED_OF, STAGE, Curate, progress_id
 from pipelines.curate import Batch as CurateBatch
+from pipelines.curate import Curate
 from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of
@@ -53,7 +54,7 @@ from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import Table
-from schemas.tables.curation import CURATE_TABLES, CURATION
+from schemas.tables.curation import CURATE_TABLES, CURATION, NORMALISED_OF, STAGE, progress_id
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
@@ -257,31 +258,6 @@ def curate_batch(context: Context) -> Outcome | None:
 def curate_lag(context: Context) -> int:
     """Rows of normalised tables that are not folded into the curated ones yet."""
     return sum(waiting for _, waiting in uncurated(context.lake).values())
-
-
-def uncurated(lake: Lake) -> dict[str, tuple[tuple[int, int], int]]:
-    """By normalised table with news: the versions after and up to which they lie, and how many rows they are."""
-    reached = curated_up_to(lake) or dict.fromkeys(NORMALISED_OF, 0)
-
-    def look(name: str) -> tuple[tuple[int, int], int]:
-        table, begin = NORMALISED_OF[name], reached[name]
-        end = newest_version(lake, table)
-        return (begin, end), sum(file.rows for file in files_added(lake, table, begin, end))
-
-    with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
-        found = dict(zip(NORMALISED_OF, pool.map(look, NORMALISED_OF), strict=True))
-    return {name: news for name, news in found.items() if news[1]}
-
-
-def curated_up_to(lake: Lake) -> dict[str, int] | None:
-    """Versions of the normalised tables up to which the curated ones have their rows; None before the first batch."""
-    try:
-        last = current_handle(lake, CURATION)
-    except LakeError as error:
-        if error.code != "LAKE-TABLE-MISSING":
-            raise
-        return None
-    return {name: txn_version(lake, CURATION, last, progress_id(name)) or 0 for name in NORMALISED_OF}
 
 
 def _curated_end(context: Context, name: str, done: int) -> int | None:

@@ -193,6 +193,19 @@ class IngestSettings(_Section):
     runner_options: tuple[str, ...] = ()
 
 
+class CurateSettings(_Section):
+    """``[curate]``: the stage that folds normalised rows into the curated tables.
+
+    Attributes:
+        every: from the start of one batch to the next with ``phl ingest --every``: each rewrites files that hold
+            what has changed, so it pays to wait.
+        rows: most new rows of a table in a batch.
+    """
+
+    every: Duration = 60.0
+    rows: int = Field(default=2_000_000, ge=1)
+
+
 class TlsSettings(_Section):
     """``[listen.tls]``: PEM files; with ``client_ca`` every sender must show a certificate that it signed."""
 
@@ -302,6 +315,7 @@ class Settings(BaseSettings):
     lake: LakeSettings = Field(default_factory=LakeSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    curate: CurateSettings = Field(default_factory=CurateSettings)
     listen: ListenSettings = Field(default_factory=ListenSettings)
     source_settings: tuple[SourceSettings, ...] = Field(default=(), validation_alias="sources")
 
@@ -348,6 +362,11 @@ class Settings(BaseSettings):
     def sources(self) -> Sources:
         """What is known of the senders; one that is not configured gets the defaults."""
         return Sources.of(*(source.source() for source in self.source_settings))
+
+    @property
+    def index_dir(self) -> Path:
+        """Where the local indexes lie."""
+        return self.state_dir / "index"
 
     def lake_location(self) -> LakeLocation:
         """Where the lake is: as configured, else in the embedded store.
@@ -528,7 +547,7 @@ def _is_setting(variable: str) -> bool:
 def variable_path(variable: str) -> tuple[str, ...]:
     """Place of the setting that a variable names: ("kafka", "properties", "sasl.password")."""
     name = variable.removeprefix(PREFIX).lower()
-    for section in ("kafka", "lake", "s3", "ingest", "listen"):
+    for section in ("kafka", "lake", "s3", "ingest", "curate", "listen"):
         if not name.startswith(f"{section}_"):
             continue
         first, *more = name.removeprefix(f"{section}_").lstrip("_").split("__")

@@ -15,25 +15,29 @@ from jobs.run_stages import (
     Context,
     Outcome,
     check_landed,
+    curate_batch,
+    curate_lag,
     land_batch,
     land_lag,
     normalise_batch,
     normalise_lag,
     prepare,
+    prepare_curated,
 )
 from jobs.settings import load_settings
-from jobs.stage_metrics import StageMetrics
+from jobs.stage_metrics import EVERY_MODALITY, StageMetrics
 from jobs.wiring import contexts
 
 STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context], int]]] = {
     "land": (land_batch, land_lag),
     "normalise": (normalise_batch, normalise_lag),
+    "curate": (curate_batch, curate_lag),
 }
-"""Stage → (run one batch, how many messages are left)."""
+"""Stage → (run one batch, how many messages, or rows of tables, are left)."""
 
 
-BACKLOG = 10_000
-"""With so many messages left the next batch begins at once, whatever the interval."""
+BACKLOG = {"land": 10_000, "normalise": 10_000, "curate": 1_000_000}
+"""With so many left the next batch begins at once, whatever the interval."""
 
 
 class Stop:
@@ -66,11 +70,15 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
     stop = Stop()
     settings = load_settings(config)
     lanes = [(context, StageMetrics(stage, context.modality.name)) for context in contexts(settings)]
+    if stage == "curate":  # whatever modality the rows are of
+        lanes = [(lanes[0][0], StageMetrics(stage, EVERY_MODALITY))]
     maintenance = Maintenance(stage)
     for context, _ in lanes:
         prepare(context)
         if stage == "land":
             check_landed(context)
+        if stage == "curate":
+            prepare_curated(context)
     while not stop.is_asked() and os.getppid() == parent:
         began = time.monotonic()
         busy = False
@@ -82,6 +90,6 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
             looked_at = time.time()
             left = lag(context)
             metrics.lag(left, looked_at)
-            busy = busy or left >= BACKLOG
+            busy = busy or left >= BACKLOG[stage]
         while not busy and (rest := every - (time.monotonic() - began)) > 0 and not stop.is_asked():
             time.sleep(min(rest, 0.2))

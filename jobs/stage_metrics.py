@@ -24,8 +24,15 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from jobs.run_stages import Outcome
 
+EVERY_MODALITY: Final = "all"
+"""Label of a stage that takes in what all modalities have written."""
+
 _OF = ["stage", "modality"]
-MESSAGES = Counter("phl_stage_messages", "Messages that a stage took in (land: landed).", _OF)
+MESSAGES = Counter(
+    "phl_stage_messages",
+    "Messages that a stage took in (land: landed; curate: rows of normalised tables).",
+    _OF,
+)
 BATCHES = Counter("phl_stage_batches", "Batches that a stage committed.", _OF)
 FAILURES = Counter("phl_stage_failures", "Errors that ended a stage's worker, by code.", ["stage", "code"])
 WORKER_ENDS = Counter(
@@ -43,7 +50,7 @@ DISPOSITIONS = Counter("phl_dispositions", "Messages by what became of them.", [
 STEP_SECONDS = Counter("phl_step_seconds", "CPU seconds that a step of a stage took.", [*_OF, "step"])
 LAG_MESSAGES = Gauge(
     "phl_stage_lag_messages",
-    "Offsets not yet landed, or landed messages not yet normalised, when the stage last looked.",
+    "Offsets not yet landed, landed messages not yet normalised, or rows not yet curated, when the stage last looked.",
     _OF,
     multiprocess_mode="mostrecent",
 )
@@ -113,7 +120,7 @@ def worker_ended(stage: str, exit_code: int) -> None:
 def begin(stages: Sequence[str], modalities: Sequence[str]) -> None:
     """Show every stage from the start; nothing is known of earlier times, so lag in seconds counts from now."""
     for stage in stages:
-        for modality in modalities:
+        for modality in [EVERY_MODALITY] if stage == "curate" else modalities:
             TAKEN_IN_UNTIL.labels(stage, modality).set(time.time())
 
 

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 def main() -> None:
     """Entry point; the exit code tells the supervisor what kind of error ended the worker."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=("land", "normalise"))
+    parser.add_argument("stage", choices=("land", "normalise", "curate"))
     parser.add_argument("--every", type=float, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--config", type=Path)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
+from types import MappingProxyType
 
 import pyarrow as pa
 import structlog
@@ -58,6 +59,8 @@ KEPT_DAYS = 30
 
 KEPT_REMOVED_HOURS = 7 * 24
 """So long files stay that are not part of the table any more: readers may still be at them."""
+
+NOBODY_READS: Mapping[str, int] = MappingProxyType({})
 
 _TOGETHER = 4
 """Tables that are looked after at the same time; each may hold the rows of a merge in memory."""
@@ -111,10 +114,17 @@ def maintain(
     )
 
 
-def maintain_all(lake: Lake, tables: Sequence[Table]) -> list[Upkeep]:
-    """The same for tables whose commits nobody follows, several at a time: it is the store's answers that take long.
+def maintain_all(
+    lake: Lake, tables: Sequence[Table], read_up_to: Mapping[str, int] = NOBODY_READS
+) -> list[Upkeep]:
+    """The same for several tables, some at a time: it is the store's answers that take long.
 
     Claims are looked for once, after all tables were opened: what a later batch adds is not seen here.
+
+    Args:
+        lake: where.
+        tables: which.
+        read_up_to: by name of a table, as for one; a table that is not there has nobody who follows it.
     """
     with ThreadPoolExecutor(_TOGETHER) as pool:
         handles = list(pool.map(lambda table: current_handle(lake, table), tables))
@@ -122,7 +132,7 @@ def maintain_all(lake: Lake, tables: Sequence[Table]) -> list[Upkeep]:
         return list(
             pool.map(
                 lambda table, handle: _maintain(
-                    lake, table, handle, claims, None, KEPT_DAYS, KEPT_REMOVED_HOURS
+                    lake, table, handle, claims, read_up_to.get(table.name), KEPT_DAYS, KEPT_REMOVED_HOURS
                 ),
                 tables,
                 handles,

@@ -61,9 +61,7 @@ from schemas.fold import Fold, RowFold
 from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.curated import FOLDS, curated
-from schemas.tables.curation import ALIAS, CURATION
-
-STAGE = "curate"
+from schemas.tables.curation import ALIAS, CURATION, NORMALISED_OF, STAGE, progress_id
 
 ROWS_TOGETHER = 250_000
 """So many versions are joined at a time: bounds a worker's memory. More are parted by key, on the local disk."""
@@ -79,11 +77,6 @@ _EPOCH = date(1970, 1, 1)
 
 FOLD_OF: Mapping[str, Fold] = {curated(fold).name: fold for fold in FOLDS}
 """Folds by the names of their curated tables."""
-
-
-def progress_id(normalised: str) -> str:
-    """Under this id tables record up to which version of a normalised table they were filled."""
-    return f"{STAGE}:{normalised}"
 
 
 def inputs_of(fold: Fold) -> tuple[str, ...]:
@@ -640,10 +633,6 @@ class Writer:
     def _write(self, month: date | None) -> None:
         rows = pa.concat_tables(self.waiting.pop(month)).drop_columns(["home_month"])
         self.files.append(write_file(self.lake, self.table, rows, month))
-
-
-NORMALISED_OF: Mapping[str, Table] = {fold.table.name: fold.table for fold in FOLDS}
-"""Normalised tables that are folded, by name."""
 
 
 def int64s(rows: pa.Table, name: str) -> I64:

@@ -1,4 +1,4 @@
-"""``phl ingest``: Kafka → raw → normalised tables, once or for ever."""
+"""``phl ingest``: Kafka → raw → normalised → curated tables, once or for ever; ``phl curate``: the last step alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,10 +22,16 @@ if TYPE_CHECKING:
     from jobs.settings import Settings
 
 
+STAGES = ("land", "normalise", "curate")
+
+
 def ingest_command(
     once: Annotated[bool, typer.Option("--once", help="Take in what is there, then end.")] = False,
     every: Annotated[str | None, typer.Option(help="Look for new messages this often, such as 5s.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only this stage: land or normalise.")] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stage: land, normalise or curate; may be given again."),
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")
     ] = None,
@@ -35,7 +42,7 @@ def ingest_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Take messages from Kafka into the lake: land every byte, then normalise and deduplicate.
+    """Take messages from Kafka into the lake: land every byte, normalise and deduplicate, curate what is true now.
 
     --once ends when nothing is left; --every 5s goes on until Ctrl-C and starts a stage again when it fails.
     """
@@ -43,8 +50,8 @@ def ingest_command(
         raise ConfigError(
             "CONFIG-INGEST", "give either --once or --every DURATION", setting="--once, --every"
         )
-    if stage not in (None, "land", "normalise"):
-        raise ConfigError("CONFIG-INGEST", "--stage is land or normalise", setting="--stage")
+    if not set(stage or ()) <= set(STAGES):
+        raise ConfigError("CONFIG-INGEST", "--stage is land, normalise or curate", setting="--stage")
     if accept_loss and not once:
         raise ConfigError(
             "CONFIG-INGEST", "--accept-loss goes with --once: a decision for one run", setting="--accept-loss"
@@ -52,12 +59,26 @@ def ingest_command(
     from jobs.settings import load_settings
 
     settings = load_settings(config)
-    stages = [stage] if stage else ["land", "normalise"]
+    stages = [name for name in STAGES if not stage or name in stage]
     if once:
         _once(settings, stages, config, accept_loss=accept_loss, as_json=as_json)
     else:
         port = metrics_port if metrics_port is not None else settings.ingest.metrics_port
-        _for_ever(stages, seconds(str(every), "--every"), port, config)
+        pause = seconds(str(every), "--every")
+        pauses = {
+            name: settings.curate.every if name == "curate" and len(stages) > 1 else pause for name in stages
+        }
+        _for_ever(pauses, port, config)
+
+
+def curate_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
+    config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
+) -> None:
+    """Fold the normalised rows that are new into the curated tables: what is true now, a row per thing."""
+    from jobs.settings import load_settings
+
+    _once(load_settings(config), ["curate"], config, accept_loss=False, as_json=as_json)
 
 
 def _once(
@@ -65,10 +86,11 @@ def _once(
 ) -> None:
     from jobs.landing_beside import leave_landing, start_landing, wait_to_begin
 
-    landing = None if len(stages) == 1 else start_landing(config, accept_loss=accept_loss)
+    beside = {"land", "normalise"} <= set(stages)
+    landing = start_landing(config, accept_loss=accept_loss) if beside else None
     try:
         from jobs.batch_memory import keep_memory
-        from jobs.ingest_once import StageFailedError, ingest_once, ingest_side_by_side
+        from jobs.ingest_once import StageFailedError, curate_once, ingest_once, ingest_side_by_side
         from jobs.wiring import contexts
 
         keep_memory()
@@ -79,6 +101,7 @@ def _once(
             report = ingest_once(wired, stages)
         else:
             report = ingest_side_by_side(wired, landing)
+            report |= curate_once(wired) if "curate" in stages else {}
     except StageFailedError as failed:
         raise typer.Exit(failed.exit_code) from None
     finally:
@@ -90,12 +113,12 @@ def _once(
     for name, done in report.items():
         found = ", ".join(f"{key} {count}" for key, count in done["dispositions"].items() if count)
         typer.echo(
-            f"{name}: {done['messages']} messages in {done['batches']} batches, {done['seconds']:.1f} s"
-            + (f" ({found})" if found else "")
+            f"{name}: {done['messages']} {'rows' if name == 'curate' else 'messages'} in {done['batches']} batches, "
+            f"{done['seconds']:.1f} s" + (f" ({found})" if found else "")
         )
 
 
-def _for_ever(stages: list[str], every: float, port: int | None, config: Path | None) -> None:
+def _for_ever(pauses: Mapping[str, float], port: int | None, config: Path | None) -> None:
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -107,10 +130,10 @@ def _for_ever(stages: list[str], every: float, port: int | None, config: Path | 
         if port is not None:
             # Read when the metrics are imported, by the workers and below; this process serves the sum.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-            _serve(folder, port, stages)
+            _serve(folder, port, list(pauses))
         from jobs.supervise import Worker, supervise, worker_command
 
-        workers = [Worker(stage, worker_command(stage, every, config)) for stage in stages]
+        workers = [Worker(stage, worker_command(stage, every, config)) for stage, every in pauses.items()]
         supervise(workers, lambda: bool(asked))
     sys.stderr.flush()
 

@@ -53,6 +53,12 @@ TEMPLATE = """\
 # Options of Apache Beam's runner; without them the graphs run in this process.
 #runner_options = []
 
+[curate]
+# How often `phl ingest --every` folds new rows into the curated tables; each time rewrites files.
+#every = "60s"
+# Most new rows of a table in a batch.
+#rows = 2000000
+
 [listen]
 # Only this machine reaches it unless told otherwise: MLLP without TLS is neither secret nor safe from changes.
 #host = "127.0.0.1"

@@ -13,9 +13,11 @@ import typer
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
 
-    from jobs.lake_views import LakeViews
+    from jobs.lake_views import LakeViews, Now
 
 SQL_ERROR = 2
 _DISCARDED_AT_ONCE = 10_000
@@ -34,9 +36,11 @@ def query_command(
     rows: Annotated[int, typer.Option(min=1, help="The most rows of a pretty table.")] = 100,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Ask the lake in SQL (DuckDB): phl query "SELECT count(*) FROM normalised.observation".
+    """Ask the lake in SQL (DuckDB): phl query "SELECT count(*) FROM curated.observation".
 
-    Tables are read only. Exit code 2: the SQL is wrong.
+    Tables are read only. curated.* show what is so now; curated_now.* the same with what no batch has folded in yet.
+
+    Exit code 2: the SQL is wrong.
     """
     if as_json and as_csv:
         raise ConfigError("CONFIG-QUERY", "give --json or --csv, not both", setting="--json, --csv")
@@ -47,7 +51,15 @@ def query_command(
     from jobs.settings import load_settings
     from lake_layout.lake import Lake
 
-    with lake_views(Lake(load_settings(config).lake_location())) as lake:
+    settings = load_settings(config)
+    opened = Lake(settings.lake_location())
+    now: Mapping[str, Now] = {}
+    if text is not None and "curated_now" in text.lower():
+        from jobs.curated_now import named_in, newer
+        from lake_layout.sorted_runs import IndexLocation
+
+        now = newer(opened, settings.sources(), IndexLocation(str(settings.index_dir)), named_in(text))
+    with lake_views(opened, now=now) as lake:
         if text is None:
             _list_tables(lake, as_json=as_json, as_csv=as_csv)
         else:
@@ -108,6 +120,7 @@ def without_values(error: Exception) -> str:
 
 
 def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
+    from jobs.lake_views import visible
     from jobs.print_rows import print_grid
 
     views = lake.views.values()
@@ -118,10 +131,10 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
                 "doc": view.table.doc,
                 "exists": view.delta is not None,
                 "version": view.version,
-                "rows": view.rows(),
+                "rows": lake.rows(view),
                 "columns": [
                     {"name": f.name, "type": str(f.type), "doc": f.doc, "standard": f.standard}
-                    for f in view.table.fields
+                    for f in visible(view.table)
                 ],
             }
             for view in views
@@ -132,8 +145,8 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
     cells = [
         [
             view.table.view_name,
-            f"{view.rows():,}" if view.delta is not None else "not there yet",
-            ", ".join(field.name for field in view.table.fields),
+            f"{lake.rows(view):,}" if view.delta is not None else "not there yet",
+            ", ".join(field.name for field in visible(view.table)),
         ]
         for view in views
     ]

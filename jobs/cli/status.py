@@ -1,4 +1,4 @@
-"""``phl status``: are the services up?"""
+"""``phl status``: are the services up, and how far are the curated tables behind?"""
 
 from __future__ import annotations
 
@@ -10,25 +10,55 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.errors import LakeError
+
 if TYPE_CHECKING:
     from jobs.services.start import Report
+    from jobs.settings import Settings
 
 
 def status_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Say whether Kafka and the store answer, embedded or outside; exit code 1 where one does not."""
+    """Say whether Kafka and the store answer, embedded or outside; exit code 1 where one does not.
+
+    Where the lake has curated tables, say too what is normalised and not folded into them yet.
+    """
     from jobs.services.start import look
     from jobs.settings import load_settings
 
-    reports = look(load_settings(config))
+    settings = load_settings(config)
+    reports = look(settings)
+    waiting = _uncurated(settings) if all(report.up for report in reports) else None
     if as_json:
-        typer.echo(json.dumps({"services": [asdict(report) for report in reports]}))
+        told = {"services": [asdict(report) for report in reports]}
+        typer.echo(json.dumps(told | ({} if waiting is None else {"uncurated": waiting})))
     else:
         show(reports)
+        if waiting is not None:
+            rows = sum(waiting.values())
+            what = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
+            typer.echo(
+                f"curated tables lack {rows:,} normalised rows: {what}"
+                if rows
+                else "curated tables are up to date"
+            )
     if not all(report.up for report in reports):
         raise typer.Exit(1)
+
+
+def _uncurated(settings: Settings) -> dict[str, int] | None:
+    """Rows by normalised table; None where nothing was normalised or the tables were never prepared."""
+    from jobs.curated_progress import uncurated
+    from lake_layout.lake import Lake
+
+    try:
+        return {name: rows for name, (_, rows) in uncurated(Lake(settings.lake_location())).items()}
+    except LakeError as error:
+        if error.code != "LAKE-TABLE-MISSING":
+            raise
+        return None
 
 
 def show(reports: Sequence[Report]) -> None:

@@ -538,6 +538,11 @@ SHOWN: tuple[Field, ...] = (
 )
 """What the rows of a curated table have beside that."""
 
+HIDDEN = frozenset(
+    {"shown", "kept", "group_hash", "scope_hash", "subject_hash", "alias_hash", "register", "echo", "at_word"}
+)
+"""Columns that folds are made with, and that say nothing to who asks what is so."""
+
 _DROPPED = frozenset({"event_month", "batch_number"})
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pyarrow as pa
 
 from schemas.table import INSTANT, Field, Table
-from schemas.tables.curated import CURATED
+from schemas.tables.curated import CURATED, FOLDS
+
+STAGE = "curate"
+
+NORMALISED_OF: Mapping[str, Table] = MappingProxyType({fold.table.name: fold.table for fold in FOLDS})
+"""Normalised tables that are folded, by name."""
+
+
+def progress_id(normalised: str) -> str:
+    """Under this id tables record up to which version of a normalised table they were filled."""
+    return f"{STAGE}:{normalised}"
+
 
 ALIAS = Table(
     name="ops/alias",

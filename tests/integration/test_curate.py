@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections.abc import Callable
@@ -13,11 +14,14 @@ import pytest
 
 import pipelines.curate
 from jobs import run_stages
+from jobs.curated_now import named_in, newer
+from jobs.lake_views import lake_views
 from jobs.run_stages import Limits, curate_batch, curate_lag
 from lake_layout.maintain import maintain
 from schemas.errors import LakeError
 from schemas.tables.curated import FOLDS, OBSERVATION_FOLD, curated
 from schemas.tables.curation import CURATE_TABLES, CURATION
+from tests.conftest import RunPhl
 from tests.curated_lake import CuratedLake, Rows, city_messages, expected, rows_of
 
 MESSAGES = 300
@@ -234,3 +238,61 @@ def shown(lake: CuratedLake, *columns: str) -> list[tuple[Any, ...]]:
     rows = lake.lake.dataset(curated(OBSERVATION_FOLD)).to_table()
     rows = rows.filter(pc.field("shown"))
     return sorted(tuple(row[name] for name in columns) for row in rows.to_pylist())
+
+
+def test_queries_show_what_is_so_now_and_what_no_batch_has_folded_in_yet(tmp_path: Path) -> None:
+    messages = [
+        (result("F1", "20260410", "5.0"), "test"),
+        (result("F2", "20260411", "6.0"), "test"),
+        (result("F1", "20260412", "5.5", "C"), "test"),
+        (result("F3", "20260413", "7.0"), "test"),
+    ]
+    rows = rows_of(messages)
+    lake = CuratedLake(tmp_path).create()
+    lake.put(rows, [0, 1])
+    curate_all(lake)
+    lake.put(rows, [2, 3])
+    context = lake.context
+    sql = "SELECT value_number FROM curated_now.observation ORDER BY 1"
+    now = newer(lake.lake, context.sources, context.index, named_in(sql))
+    with lake_views(lake.lake, now=now) as views:
+        plain = views.connection.execute("SELECT value_number FROM curated.observation ORDER BY 1").fetchall()
+        fresh = views.connection.execute(sql).fetchall()
+        names = [row[0] for row in views.connection.execute("DESCRIBE curated_now.observation").fetchall()]
+        assert views.rows(views.views["curated/observation"]) == 2
+    assert plain == [(5.0,), (6.0,)]
+    assert fresh == [(5.5,), (6.0,), (7.0,)]
+    assert not {"shown", "kept", "register"} & {*names}
+    curate_all(lake)
+    now = newer(lake.lake, context.sources, context.index, named_in(sql))
+    with lake_views(lake.lake, now=now) as views:
+        for layer in ("curated", "curated_now"):
+            found = views.connection.execute(
+                f"SELECT value_number FROM {layer}.observation ORDER BY 1"
+            ).fetchall()
+            assert found == fresh
+
+
+def test_ingest_curates_and_status_tells_what_waits(run_phl: RunPhl, tmp_path: Path) -> None:
+    folder = tmp_path / "messages"
+    folder.mkdir()
+
+    def load(name: str, message: bytes) -> None:
+        (folder / name).write_bytes(message)
+        assert run_phl("load", folder / name, "--source", "test").returncode == 0
+
+    load("first.hl7", result("F1", "20260410", "5.0"))
+    done = run_phl("ingest", "--once", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["curate"]["batches"] == 1
+    load("second.hl7", result("F1", "20260412", "5.5", "C"))
+    ingested = run_phl("ingest", "--once", "--json", "--stage", "land", "--stage", "normalise")
+    assert [*json.loads(ingested.stdout)] == ["land hl7v2", "normalise hl7v2"]
+    waiting = json.loads(run_phl("status", "--json").stdout)["uncurated"]
+    assert waiting["normalised/observation"] == 1
+    sql = "SELECT a.value_number, b.value_number FROM curated.observation a, curated_now.observation b"
+    asked = run_phl("query", "--csv", sql)
+    assert asked.stdout.splitlines()[1:] == ["5.0,5.5"], asked.stderr
+    assert json.loads(run_phl("curate", "--json").stdout)["curate"]["messages"] == sum(waiting.values())
+    assert run_phl("query", "--csv", sql).stdout.splitlines()[1:] == ["5.5,5.5"]
+    assert json.loads(run_phl("status", "--json").stdout)["uncurated"] == {}
