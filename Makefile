@@ -22,6 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "installing the pinned packages (some minutes the first time)"
 	@$(PIP) install --quiet --require-hashes -r requirements.lock
 	@PYTHONWARNINGS=ignore $(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m jobs.compile_kernels || echo "kernels are compiled when they are first needed, then"
 	@touch $(STAMP)
 
 demo: $(STAMP)  ## a small city, from its messages to a query

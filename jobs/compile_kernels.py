@@ -1,0 +1,40 @@
+"""Compile what reading messages takes: ``python -m jobs.compile_kernels``, at the end of ``make setup``.
+
+Kernels are compiled when they are first called, which would otherwise cost the first batch on a machine half a minute.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from jobs.city.traffic import City, Transport
+from pipelines.hl7v2.modality import HL7V2
+from schemas.source import NO_SOURCES
+from schemas.table import INSTANT
+
+_MESSAGES = 1_500
+"""So many of the city's messages bring every family, charset and oddity."""
+
+
+def main() -> None:
+    """Read messages of the synthetic city once."""
+    started = time.monotonic()
+    messages = [planned.payload for planned in City(1, Transport.FILES).messages(_MESSAGES)]
+    source = NO_SOURCES.get("city")
+    HL7V2.envelopes(messages, [source] * len(messages))
+    raw = pa.table(
+        {
+            "payload": pa.array(messages, pa.binary()),
+            "source": pa.array([source.name] * len(messages)),
+            "received_at": pa.array([datetime.now(UTC)] * len(messages), INSTANT),
+        }
+    )
+    HL7V2.parse(raw, NO_SOURCES)
+    print(f"kernels compiled in {time.monotonic() - started:.0f} s")  # noqa: T201 - what make shows
+
+
+if __name__ == "__main__":
+    main()
