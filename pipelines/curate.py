@@ -35,7 +35,7 @@ from lake_layout.commit import is_done
 from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
-from lake_layout.live_files import LiveFile, files_of
+from lake_layout.live_files import LiveFile, files_of, live_files
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, RunSource, open_runs
 from lake_layout.stage import commit_table
@@ -106,6 +106,31 @@ class News:
         if table not in self.versions:
             return []
         return files_added(self.lake, NORMALISED_OF[table], *self.versions[table])
+
+    def aliases(self, fold: Fold, asked: I64) -> pa.Table:
+        """What was known of some numbers before these rows came (``ALIASES_SCHEMA``)."""
+        source = RunSource(ALIAS, "alias", (), "table", "alias_hash", "key_hash", least=True)
+        version = int(current_handle(self.lake, ALIAS).version())
+        index = open_runs(self.lake, self.index, source, version)
+        there, key = index.least(fold.table.name.rpartition("/")[2], asked)
+        return pa.table([asked[there], key[there]], schema=ALIASES_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Everything(News):
+    """All rows up to a version of each normalised table, as if nothing had been folded before."""
+
+    def files(self, table: str) -> list[AddedFile]:
+        """The files of the table as of the version."""
+        if table not in self.versions:
+            return []
+        version = self.versions[table][1]
+        live = live_files(self.lake, NORMALISED_OF[table], version)
+        return [AddedFile(one.path, one.rows, one.size, one.partition, version) for one in live]
+
+    def aliases(self, fold: Fold, asked: I64) -> pa.Table:  # noqa: ARG002 - nothing was known
+        """Nothing: all is said by the rows themselves."""
+        return NO_ALIASES
 
 
 @dataclass(frozen=True)
@@ -454,11 +479,7 @@ def resolve(
         return NO_ALIASES, NO_ALIASES, np.zeros(0, np.int64)
     asked = np.unique(np.concatenate([*named, int64s(said, "alias_hash")]))
     asked = asked[asked != 0]
-    source = RunSource(ALIAS, "alias", (), "table", "alias_hash", "key_hash", least=True)
-    version = int(current_handle(news.lake, ALIAS).version())
-    index = open_runs(news.lake, news.index, source, version)
-    there, key = index.least(fold.table.name.rpartition("/")[2], asked)
-    before = pa.table([asked[there], key[there]], schema=ALIASES_SCHEMA)
+    before = news.aliases(fold, asked)
     known = join_aliases(before, said)
     alias, key = int64s(known, "alias_hash"), int64s(known, "key_hash")
     new = key != values_at(alias, before, key + 1)

@@ -24,6 +24,12 @@ def verify_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Messages still to be normalised fail too.")
     ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep", help="Fold all that was normalised again, and compare with the curated tables."
+        ),
+    ] = False,
     ask_kafka: Annotated[
         bool, typer.Option("--kafka/--no-kafka", help="Ask Kafka to explain offsets that are missing.")
     ] = True,
@@ -33,7 +39,8 @@ def verify_command(
     """Compare what landed with what became of it, per topic partition; may run beside phl ingest.
 
     landed = accepted + duplicate + conflict + ignored + quarantined, each offset once, and the rows that each
-    message claims are in the tables. Exit code 1 and a table of differences where not.
+    message claims are in the tables. Exit code 1 and a table of differences where not. --deep reads everything
+    that was normalised, once for each curated table.
     """
     start = _instant(since) if since is not None else None
     from jobs.settings import load_settings
@@ -45,6 +52,12 @@ def verify_command(
     kafka = settings.kafka_connection() if ask_kafka else None
     lake, prefix = Lake(settings.lake_location()), settings.kafka.topic_prefix
     report = verify_lake(lake, MODALITIES, kafka, topic_prefix=prefix, since=start)
+    if deep:
+        from jobs.verify_curated import verify_curated
+        from lake_layout.sorted_runs import IndexLocation
+
+        index = IndexLocation(str(settings.index_dir))
+        report.differences.extend(verify_curated(lake, settings.sources(), index))
     if as_json:
         typer.echo(json.dumps(as_dict(report, strict=strict)))
     else:

@@ -312,7 +312,8 @@ def test_every_code_is_explained() -> None:
         f"{prefix}-{end}" for prefix in ("QUARANTINE", "ROWS") for end in ("MISSING", "DOUBLED", "SURPLUS")
     } | {"DISPOSITION-DOUBLED", "DISPOSITION-UNFOUNDED"}
     of_files = {"FILE-MISSING", "FILE-SIZE", "FILE-UNREADABLE", "TABLE-MISSING", "TABLE-REPLACED"}
-    assert written | made | of_files == set(DIFFERENCES)
+    of_curated = {"CURATED-DIFFERS", "CURATED-INDEX"}
+    assert written | made | of_files | of_curated == set(DIFFERENCES)
 
 
 def test_a_row_that_is_missing_and_another_that_is_doubled_do_not_cancel_out(small: SmallLake) -> None:
