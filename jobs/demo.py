@@ -35,6 +35,19 @@ FROM normalised.observation
 WHERE value_number IS NOT NULL AND observation_code = '718-7'
 GROUP BY ALL ORDER BY institution"""
 
+CORRECTION = """WITH corrected AS (
+  SELECT DISTINCT source, institution, filler_order, observation_code
+  FROM curated.observation AS now JOIN normalised.observation AS said
+    USING (source, institution, filler_order, observation_code)
+  WHERE now.status = 'C' AND said.value_number <> now.value_number ORDER BY ALL LIMIT 1)
+SELECT 'was said' AS what, version_time AS since, status, observation_display AS test, value_number AS value
+FROM normalised.observation JOIN corrected USING (source, institution, filler_order, observation_code)
+UNION ALL
+SELECT 'is so now', since, status, observation_display, value_number
+FROM curated.observation JOIN corrected USING (source, institution, filler_order, observation_code)
+ORDER BY 1 DESC, 2"""
+"""A result that was corrected: all that was said of it, and what is so now."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -94,10 +107,12 @@ class Demo:
         in_files = City(self.seed, Transport.FILES)
         self._send(over_mllp)
         self._load(in_files)
-        self.say("Beam lands and normalises into Delta tables on S3")
+        self.say("Beam lands, normalises and curates into Delta tables on S3")
         print(self.phl("ingest", "--once").stdout, end="")  # noqa: T201 - the command's own report
-        self.say("verifying: every landed message has its disposition and its rows")
-        self.phl("verify", "--strict")
+        self.say(
+            "verifying: every landed message has its disposition and its rows, and what is so now follows from them"
+        )
+        self.phl("verify", "--strict", "--deep")
         truth = Truth.together([over_mllp.truth, in_files.truth])
         self.say("comparing every table with what the city knows")
         settings = load_settings(self.config)

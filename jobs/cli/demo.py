@@ -17,7 +17,7 @@ def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """A small city, from its messages to a query, compared with the truth; exit 1 where anything differs."""
-    from jobs.demo import FOLDER, QUERY, Demo
+    from jobs.demo import CORRECTION, FOLDER, QUERY, Demo
 
     demo = Demo(folder or FOLDER, messages, seed, lambda line: typer.echo(f"• {line}", err=as_json))
     demo.prepare()
@@ -26,6 +26,10 @@ def demo_command(
         if not as_json:
             typer.echo(f'\n$ phl query "{QUERY}"')
             typer.echo(demo.phl("query", QUERY).stdout)
+            typer.echo(
+                "a result that was corrected, before and after: phl query on normalised and curated.observation"
+            )
+            typer.echo(demo.phl("query", CORRECTION).stdout)
     finally:
         if not keep:
             demo.phl("down", check=False)

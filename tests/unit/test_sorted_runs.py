@@ -15,10 +15,11 @@ import pytest
 
 from lake_layout import sorted_runs
 from lake_layout.delta_log import log_path
-from lake_layout.files import write_file
+from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake, LakeLocation
-from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
-from lake_layout.stage import Plan, Stage, begin_batch, commit_table
+from lake_layout.live_files import live_files
+from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, RunSource, open_runs
+from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
 from schemas.errors import LakeError, TransportError
 from schemas.table import Field, Table
 
@@ -306,3 +307,57 @@ def test_no_bucket_names_a_file_elsewhere(lake: Lake, tmp_path: Path, bucket: st
     with pytest.raises(LakeError) as caught:
         ask(lake, tmp_path / "index", version, "202603", [(1, 1)])
     assert caught.value.code == "INDEX-ROW"
+
+
+LEAST = RunSource(TABLE, "homes", (), None, "k", "month", least=True)
+
+
+def put(lake: Lake, month: date | None, keys: list[int], remove: bool = False) -> int:
+    """Add keys in a month, in place of all files that are there or beside them; the new version."""
+    stage = Stage("keys", (TABLE,), TABLE)
+
+    def plan(progress: Progress) -> Plan:
+        done = progress.version("app") or 0
+        return Plan({"app": done}, {"app": done + 1}, {})
+
+    claim = begin_batch(lake, stage, plan, "code")
+    assert claim is not None
+    many = len(keys)
+    rows = pa.table({"kind": ["good"] * many, "bucket": ["b"] * many, "k": keys, "v": [0] * many})
+    there = [NewFile(TABLE.name, f.path, f.size, f.partition, f.rows, "") for f in live_files(lake, TABLE)]
+    commit_table(lake, claim, TABLE, [write_file(lake, TABLE, rows, month)], there if remove else [])
+    return lake.version(TABLE)
+
+
+def homes(lake: Lake, folder: Path, version: int, keys: list[int]) -> list[int | None]:
+    """The least month of each key, as days since 1970; None where it is not there."""
+    there, month = open_runs(lake, IndexLocation(str(folder)), LEAST, version).least(WHOLE, np.array(keys))
+    return [int(value) if found else None for found, value in zip(there, month, strict=True)]
+
+
+def test_the_least_value_of_a_key_counts_as_of_each_version(lake: Lake, tmp_path: Path) -> None:
+    """Months only get earlier; no date is later than any; a batch that rewrites files forgets nothing."""
+    march, january = (date(2026, month, 1) for month in (3, 1))
+    days = {one: (one - date(1970, 1, 1)).days for one in (march, january)}
+    versions = [put(lake, march, [1, 2]), put(lake, None, [3]), put(lake, january, [2, 2, 3], remove=True)]
+    expected = [
+        [days[march], days[march], None],
+        [days[march], days[march], UNDATED],
+        [days[march], days[january], days[january]],
+    ]
+    for folder, order in (("forth", (0, 1, 2)), ("back", (2, 1, 0))):
+        for place in order:
+            if (
+                folder == "back" and place == 2
+            ):  # made of the live rows alone: what is gone from the table is gone
+                assert homes(lake, tmp_path / folder, versions[2], [1, 2, 3]) == [None, *expected[2][1:]]
+                continue
+            assert homes(lake, tmp_path / folder, versions[place], [1, 2, 3]) == expected[place]
+
+
+def test_the_least_values_of_what_a_batch_only_rewrote_add_nothing(lake: Lake, tmp_path: Path) -> None:
+    march = date(2026, 3, 1)
+    for _ in range(4):
+        version = put(lake, march, list(range(100)), remove=True)
+        homes(lake, tmp_path / "index", version, [1])
+    assert sum(path.stat().st_size for path in runs_of(tmp_path / "index")) == 100 * 16
