@@ -39,6 +39,10 @@ STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context],
 BACKLOG = {"land": 10_000, "normalise": 10_000, "curate": 1_000_000}
 """With so many left the next batch begins at once, whatever the interval."""
 
+RESTS = {"land": 0.0, "normalise": 0.0, "curate": 4.0}
+"""So many times as long as a batch took its stage rests at least: what rewrites files takes a share of the machine and
+no more, and the larger the batch the less it rewrites for each row."""
+
 
 class Stop:
     """Set by SIGTERM and SIGINT; the batch under way is finished first."""
@@ -81,15 +85,17 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
             prepare_curated(context)
     while not stop.is_asked() and os.getppid() == parent:
         began = time.monotonic()
-        busy = False
+        busy, took = False, 0.0
         for context, metrics in lanes:
             outcome = run(context)
             if outcome is not None:
+                took += outcome.seconds
                 metrics.batch(outcome)
                 maintenance.after(context, outcome)
             looked_at = time.time()
             left = lag(context)
             metrics.lag(left, looked_at)
             busy = busy or left >= BACKLOG[stage]
-        while not busy and (rest := every - (time.monotonic() - began)) > 0 and not stop.is_asked():
+        pause = max(every, (1 + RESTS[stage]) * took)
+        while not busy and (rest := pause - (time.monotonic() - began)) > 0 and not stop.is_asked():
             time.sleep(min(rest, 0.2))

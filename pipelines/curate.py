@@ -54,6 +54,7 @@ from pipelines.fold import (
     state_of,
 )
 from pipelines.fold_keys import I64, Bools
+from pipelines.fold_versions import rows_of
 from pipelines.parts import coded, from_bytes, to_bytes
 from pipelines.steps import Costs, count_steps
 from schemas.errors import LakeError
@@ -573,8 +574,8 @@ class Standing:
                         continue
                     rows = read_file(self.lake, table, file.path).cast(table.arrow_schema)
                 with costs.step("fold"):
-                    stated.put(kept(self.fold, rows.filter(pa.array(mine))))
-                    rest = rows.filter(pa.array(~mine))
+                    stated.put(kept(self.fold, rows_of(rows, np.flatnonzero(mine))))
+                    rest = rows_of(rows, np.flatnonzero(~mine))
                 untouched(rest)
                 found.append(file)
         return found
@@ -636,12 +637,15 @@ class Writer:
     def add(self, rows: pa.Table) -> None:
         """Take up rows; a month with enough of them is written."""
         with self.costs.step("write"):
-            months = rows.column("home_month")
-            for month in pc.unique(months).to_pylist():
+            column = rows.column("home_month")
+            months = pc.unique(column).to_pylist()
+            for month in months:
                 same = (
-                    pc.is_null(months) if month is None else pc.equal(months, pa.scalar(month, pa.date32()))
+                    pc.is_null(column) if month is None else pc.equal(column, pa.scalar(month, pa.date32()))
                 )
-                self.waiting.setdefault(month, []).append(rows.filter(same))
+                flags = pc.fill_null(same, False).to_numpy()
+                mine = rows if len(months) == 1 else rows_of(rows, np.flatnonzero(flags))
+                self.waiting.setdefault(month, []).append(mine)
                 if sum(piece.num_rows for piece in self.waiting[month]) >= ROWS_OF_FILE:
                     self._write(month)
 

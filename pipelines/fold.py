@@ -154,7 +154,8 @@ def laid(fold: Fold, state: pa.Table) -> pa.Table:
 
 def kept(fold: Fold, rows: pa.Table) -> pa.Table:
     """The state that rows of the curated table hold."""
-    return rows.filter(rows.column("kept")).select(state_schema(fold).names).cast(state_schema(fold))
+    rows = rows_of(rows, np.flatnonzero(rows.column("kept").to_numpy()))
+    return rows.select(state_schema(fold).names).cast(state_schema(fold))
 
 
 def aliases_of(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> pa.Table:
