@@ -38,3 +38,8 @@ def keep_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 50)
+
+
+def collect_cycles() -> None:
+    """Look for cycles now: each graph that was run leaves some tens of thousands of objects in them."""
+    gc.collect()

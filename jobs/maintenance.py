@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.batch_memory import collect_cycles
 from jobs.curated_progress import curated_up_to
 from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
@@ -32,6 +33,7 @@ class Maintenance:
         turn = self.batches % EVERY
         self.batches += 1
         if turn == 0:
+            collect_cycles()
             forget_claims(context.lake, outcome.stage, outcome.batch)
         self._maintain(context, self._tables(context)[turn::EVERY])
 
