@@ -34,6 +34,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ingest": ("jobs.cli.ingest", "ingest_command", "Kafka to tables: land, normalise, curate."),
     "curate": ("jobs.cli.ingest", "curate_command", "Fold new rows into what is true now."),
     "verify": ("jobs.cli.verify", "verify_command", "Prove that nothing is missing and nothing is twice."),
+    "quarantine": (
+        "jobs.cli.quarantine",
+        "quarantine_command",
+        "Messages that cannot be read, and what one of them says.",
+    ),
     "query": ("jobs.cli.query", "query_command", "SQL over the lake's tables."),
     "simulate": ("jobs.cli.simulate", "simulate_command", "A synthetic city's traffic, and its truth."),
     "demo": ("jobs.cli.demo", "demo_command", "All of it in one go."),

@@ -1,0 +1,136 @@
+"""Messages that did not become rows, for whoever looks after them: which there are, and what one of them says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lake_layout.lake import Lake
+from schemas.errors import ConfigError
+from schemas.tables import LEDGER, QUARANTINE, RAW_HL7V2
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+TABLES = (RAW_HL7V2, QUARANTINE, LEDGER)
+
+_QUARANTINED = """
+SELECT topic_id, "partition", "offset", received_at, source, code, segment, segment_index, field
+FROM ops.quarantine
+"""
+_IGNORED = """
+SELECT topic_id, "partition", "offset", received_at, source, codes[1] AS code,
+       NULL::VARCHAR AS segment, NULL::INTEGER AS segment_index, NULL::INTEGER AS field
+FROM ops.ledger WHERE disposition = 'ignored'
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which messages are asked for; what is None says nothing.
+
+    Attributes:
+        ignored: those that were set aside, instead of those that could not be read.
+        code: why.
+        source: by which connection they came.
+        since, until: received from then on, and before then.
+    """
+
+    ignored: bool = False
+    code: str | None = None
+    source: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Where a message lies in Kafka; the topic's id where partition and offset alone would name several."""
+
+    partition: int
+    offset: int
+    topic_id: str | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Coordinates:
+        """``PARTITION:OFFSET`` or ``TOPIC-ID:PARTITION:OFFSET``.
+
+        Raises:
+            ConfigError: ``CONFIG-COORDINATES``.
+        """
+        *topic, partition, offset = ["", *text.split(":")] if ":" in text else ["", "", ""]
+        if len(topic) > 2 or not (partition.isdecimal() and offset.isdecimal()):
+            raise ConfigError(
+                "CONFIG-COORDINATES", "give PARTITION:OFFSET or TOPIC-ID:PARTITION:OFFSET", setting="MESSAGE"
+            )
+        return cls(int(partition), int(offset), topic[-1] or None)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A message as it was received, and what became of it.
+
+    Attributes:
+        payload: its bytes.
+        source: by which connection it came.
+        disposition: None where it was not looked at yet.
+        codes: why, and what deviates.
+    """
+
+    coordinates: Coordinates
+    payload: bytes
+    source: str
+    disposition: str | None
+    codes: tuple[str, ...]
+
+
+def listed(connection: duckdb.DuckDBPyConnection, asked: Asked) -> pa.RecordBatchReader:
+    """The messages asked for, the latest received first."""
+    wanted: dict[str, object] = {
+        "code = ?": asked.code,
+        "source = ?": asked.source,
+        "received_at >= ?": asked.since,
+        "received_at < ?": asked.until,
+    }
+    said = {condition: value for condition, value in wanted.items() if value is not None}
+    sql = (
+        f"SELECT * FROM ({_IGNORED if asked.ignored else _QUARANTINED})"  # noqa: S608 - texts of this module only
+        + (f" WHERE {' AND '.join(said)}" if said else "")
+        + ' ORDER BY received_at DESC, topic_id, "partition", "offset"'
+    )
+    return connection.execute(sql, list(said.values())).to_arrow_reader()
+
+
+def found(lake: Lake, connection: duckdb.DuckDBPyConnection, where: Coordinates) -> Found:
+    """A landed message.
+
+    Raises:
+        ConfigError: ``CONFIG-COORDINATES``: there is none, or there are several.
+        LakeError: ``OBJECT-MISSING``: its bytes lie in an object that is gone.
+    """
+    place = '"partition" = ? AND "offset" = ?' + (" AND topic_id = ?" if where.topic_id else "")
+    values = [where.partition, where.offset, *([where.topic_id] if where.topic_id else [])]
+    rows = connection.execute(
+        f"SELECT topic_id, payload, object_path, source FROM raw.hl7v2 WHERE {place}",  # noqa: S608
+        values,
+    ).fetchall()
+    if len(rows) != 1:
+        reason = (
+            "no such message is landed" if not rows else "several topics had one: give the topic's id too"
+        )
+        raise ConfigError("CONFIG-COORDINATES", reason, setting="MESSAGE", found=len(rows))
+    topic_id, payload, path, source = rows[0]
+    told = connection.execute(
+        "SELECT disposition, codes FROM ops.ledger "
+        'WHERE topic_id = ? AND "partition" = ? AND "offset" = ? ORDER BY reading DESC LIMIT 1',
+        [topic_id, where.partition, where.offset],
+    ).fetchone()
+    return Found(
+        Coordinates(where.partition, where.offset, topic_id),
+        lake.store.get(path) if path is not None else payload,
+        source,
+        told[0] if told else None,
+        tuple(told[1] or ()) if told else (),
+    )
