@@ -24,7 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
-from lake_layout.handles import committed, forget_handle, recent_handle, txn_version
+from lake_layout.handles import committed, forget_handle, txn_version
 from lake_layout.lake import Lake, check_schema
 from lake_layout.live_files import files_of
 from lake_layout.objects import ObjectStore
@@ -142,7 +142,7 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
             refusal, since the refusal means that the table has changed.
     """
     own = uuid.uuid4().hex
-    handle = recent_handle(lake, table)
+    handle = lake.open(table)  # its own: kept handles may be moved by other threads
     unclear = 0
     for attempt in range(ATTEMPTS):
         seen = int(handle.version())

@@ -86,7 +86,7 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
     """
     store = lake.store
     for _ in range(_ROUNDS):
-        last = current_handle(lake, stage.last)
+        last = lake.open(stage.last)
         progress = Progress(lake, stage.last, last)
         done = progress.version(batch_app_id(stage.name)) or 0
         claims = claims_of(store, stage.name, done + 1)
