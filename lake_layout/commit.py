@@ -24,7 +24,6 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
-from lake_layout.handles import committed, forget_handle, txn_version
 from lake_layout.lake import Lake, check_schema
 from lake_layout.live_files import files_of
 from lake_layout.objects import ObjectStore
@@ -114,7 +113,7 @@ def commit_table(
 
     def decide(handle: DeltaTable) -> Change | None:
         check_table_id(handle, table, claim)
-        if is_done(lake, handle, table, claim):
+        if is_done(handle, table, claim):
             return None
         if not is_newest(lake.store, claim):
             raise LakeError(
@@ -159,10 +158,8 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
             refusal = type(error).__name__
             unclear += 1
         else:
-            committed(lake, table, handle, change.txns)
             # A handle does not move by its own commit; without retries there is only one version it can be.
             return CommitOutcome(CommitState.COMMITTED, seen + 1)
-        forget_handle(lake, table)
         log.info("commit_refused", table=table.name, seen=seen, attempt=attempt, kind=refusal)
         # Refused, or unclear: the store may have taken the commit and said otherwise.
         time.sleep(random.uniform(0, 0.02 * min(attempt + 1, 10)))  # noqa: S311 - only to part racers
@@ -265,14 +262,14 @@ def _check_live(handle: DeltaTable, table: Table, remove: Sequence[NewFile]) -> 
         )  # fmt: skip
 
 
-def is_done(lake: Lake, handle: DeltaTable, table: Table, claim: Claim) -> bool:
+def is_done(handle: DeltaTable, table: Table, claim: Claim) -> bool:
     """Whether the table has this claim's commit.
 
     Raises:
         LakeError: it has that of a later claim, or parts of one.
     """
-    mark = txn_version(lake, table, handle, claim_app_id(claim.stage)) or 0
-    reached = {app_id: txn_version(lake, table, handle, app_id) for app_id in claim.end}
+    mark = handle.transaction_version(claim_app_id(claim.stage)) or 0
+    reached = {app_id: handle.transaction_version(app_id) for app_id in claim.end}
     done = {app_id for app_id, version in reached.items() if version == claim.end[app_id]}
     ahead = any((version or 0) > claim.end[app_id] for app_id, version in reached.items())
     if ahead or mark > claim.mark:

@@ -1,6 +1,7 @@
 """Handles on tables that a process keeps: a look at a table then costs what was added since, not all of its log.
 
-Opening reads every commit since the last checkpoint; a stage looks at each of its tables twice a batch.
+Opening reads every commit since the last checkpoint, and a stage looks at each of its tables for every batch. Nobody
+commits on a kept handle: another thread may move it between a decision and its commit.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deltalake import DeltaTable
@@ -27,18 +27,16 @@ class _Kept:
     """A handle and what is known of it.
 
     Attributes:
-        handle: for one thread at a time.
+        handle: threads share it, and any of them may bring it up to date.
         opened: the version it was opened at.
         entry: the log's entry at that version: another table has another there.
-        behind: this process has committed since the handle was brought up to date.
         progress: the version that ``txns`` are of,
-        txns: txn versions by app id, as far as they are known.
+        txns: txn versions by app id, as far as they were looked for.
     """
 
     handle: DeltaTable
     opened: int
     entry: bytes
-    behind: bool = False
     progress: int = -1
     txns: dict[str, int | None] = field(default_factory=dict)
 
@@ -62,35 +60,19 @@ def _of(lake: Lake) -> _Handles:
 
 
 def current_handle(lake: Lake, table: Table) -> DeltaTable:
-    """A handle at the table's newest version.
+    """A handle at the table's newest version, to look at; who commits opens one of his own.
 
     Raises:
         LakeError, TransportError: as ``Lake.open``.
     """
-    return _handle(lake, table, newest=True)
-
-
-def recent_handle(lake: Lake, table: Table) -> DeltaTable:
-    """A handle at a version that was the newest when this process looked last, for who commits without retries.
-
-    A commit on it is refused where others have added to the table meanwhile.
-
-    Raises:
-        LakeError, TransportError: as ``Lake.open``.
-    """
-    return _handle(lake, table, newest=False)
-
-
-def _handle(lake: Lake, table: Table, *, newest: bool) -> DeltaTable:
     handles = _of(lake)
     with handles.lock:
         kept = handles.kept.pop(table.name, None)  # whatever goes wrong, it is opened anew
     if kept is None or not _is_still(lake, table, kept):
         kept = _opened(lake, table)
-    elif newest or kept.behind:
+    else:
         with delta_faults(table):
             kept.handle.update_incremental()
-        kept.behind = False
     if kept is None:
         return lake.open(table)
     with handles.lock:
@@ -98,40 +80,25 @@ def _handle(lake: Lake, table: Table, *, newest: bool) -> DeltaTable:
     return kept.handle
 
 
-def forget_handle(lake: Lake, table: Table) -> None:
-    """Open the table anew the next time: something unclear has happened."""
-    handles = _of(lake)
-    with handles.lock:
-        handles.kept.pop(table.name, None)
-
-
 def txn_version(lake: Lake, table: Table, handle: DeltaTable, app_id: str) -> int | None:
     """The txn version that a handle's version of the table has under an app id; None where there is none.
 
-    The library reads the log since the last checkpoint for each answer; here each is looked for once, and what this
-    process has committed itself is known.
+    The library reads the log since the last checkpoint for each answer; on a kept handle each is looked for once.
     """
     version = int(handle.version())
     kept = _of(lake).kept.get(table.name)
     if kept is None or kept.handle is not handle:
-        found = handle.transaction_version(app_id)
-        return None if found is None else int(found)
+        return _looked_for(handle, app_id)
     if kept.progress != version:
         kept.progress, kept.txns = version, {}
     if app_id not in kept.txns:
-        found = handle.transaction_version(app_id)
-        kept.txns[app_id] = None if found is None else int(found)
+        kept.txns[app_id] = _looked_for(handle, app_id)
     return kept.txns[app_id]
 
 
-def committed(lake: Lake, table: Table, handle: DeltaTable, txns: Mapping[str, int]) -> None:
-    """To be told of each commit that this process made on a handle, which does not move by that."""
-    kept = _of(lake).kept.get(table.name)
-    if kept is None or kept.handle is not handle:
-        return
-    version = int(handle.version())
-    known = kept.txns if kept.progress == version else {}
-    kept.behind, kept.progress, kept.txns = True, version + 1, {**known, **txns}
+def _looked_for(handle: DeltaTable, app_id: str) -> int | None:
+    found = handle.transaction_version(app_id)
+    return None if found is None else int(found)
 
 
 def _is_still(lake: Lake, table: Table, kept: _Kept) -> bool:

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from lake_layout.claims import Claim, batch_app_id, claims_of, new_attempt, now, put_claim
 from lake_layout.commit import CommitOutcome, CommitState, commit_table
-from lake_layout.handles import current_handle, txn_version
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.rollback import roll_back_earlier
 from schemas.errors import LakeError
@@ -57,12 +57,13 @@ class Plan:
 class Progress:
     """How far a stage has come, as its last table says."""
 
-    def __init__(self, lake: Lake, table: Table, last: DeltaTable) -> None:
-        self._lake, self._table, self._last = lake, table, last
+    def __init__(self, last: DeltaTable) -> None:
+        self._last = last
 
     def version(self, app_id: str) -> int | None:
         """The txn version under an app id; None where there is none yet."""
-        return txn_version(self._lake, self._table, self._last, app_id)
+        found = self._last.transaction_version(app_id)
+        return None if found is None else int(found)
 
 
 def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None], code: str) -> Claim | None:
@@ -87,7 +88,7 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
     store = lake.store
     for _ in range(_ROUNDS):
         last = lake.open(stage.last)
-        progress = Progress(lake, stage.last, last)
+        progress = Progress(last)
         done = progress.version(batch_app_id(stage.name)) or 0
         claims = claims_of(store, stage.name, done + 1)
         if claims and claims[-1].code == code:

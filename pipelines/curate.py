@@ -293,7 +293,7 @@ def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
     fold, lake = FOLD_OF[name], batch.news.lake
     table = curated(fold)
     handle = current_handle(lake, table)
-    done = is_done(lake, handle, table, batch.claim)
+    done = is_done(handle, table, batch.claim)
     writer = Writer(lake, table, costs)
     removed: list[LiveFile] = []
     with tempfile.TemporaryDirectory(prefix="phl-curate-") as folder:
