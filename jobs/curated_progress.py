@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lake_layout.added_since import files_added
 from lake_layout.claims import batch_app_id
-from lake_layout.handles import current_handle, txn_version
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
 from schemas.tables.curation import CURATION, NORMALISED_OF, STAGE, progress_id
@@ -36,6 +36,6 @@ def curated_up_to(lake: Lake) -> dict[str, int] | None:
         if error.code != "LAKE-TABLE-MISSING":
             raise
         return None
-    if txn_version(lake, CURATION, last, batch_app_id(STAGE)) is None:
+    if last.transaction_version(batch_app_id(STAGE)) is None:
         return None
-    return {name: txn_version(lake, CURATION, last, progress_id(name)) or 0 for name in NORMALISED_OF}
+    return {name: last.transaction_version(progress_id(name)) or 0 for name in NORMALISED_OF}

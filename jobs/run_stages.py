@@ -38,7 +38,7 @@ from connectors.kafka.ranges import (
 from jobs.curated_progress import uncurated
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim
-from lake_layout.handles import current_handle, txn_version
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
@@ -270,7 +270,7 @@ def land_lag(context: Context) -> int:
     lake, table = context.lake, context.modality.raw
     raw = current_handle(lake, table)
     state = describe_topic(context.connection, context.topic)
-    ranges = plan_ranges(state, lambda name: txn_version(lake, table, raw, name), _NO_LIMIT, accept_loss=True)
+    ranges = plan_ranges(state, raw.transaction_version, _NO_LIMIT, accept_loss=True)
     return sum(r.end - r.start for r in ranges)
 
 
@@ -284,7 +284,7 @@ def normalise_lag(context: Context) -> int:
 def normalised_up_to(context: Context) -> int:
     """The version of the raw table up to which messages have a disposition."""
     lake = context.lake
-    return txn_version(lake, LEDGER, current_handle(lake, LEDGER), context.normalise_app_id) or 0
+    return current_handle(lake, LEDGER).transaction_version(context.normalise_app_id) or 0
 
 
 def newest_version(lake: Lake, table: Table) -> int:

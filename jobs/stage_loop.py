@@ -43,6 +43,9 @@ RESTS = {"land": 0.0, "normalise": 0.0, "curate": 4.0}
 """So many times as long as a batch took its stage rests at least: what rewrites files takes a share of the machine and
 no more, and the larger the batch the less it rewrites for each row."""
 
+NICENESS = {"land": 0, "normalise": 0, "curate": 10}
+"""Where processors are scarce, messages are taken in before files are rewritten."""
+
 
 class Stop:
     """Set by SIGTERM and SIGINT; the batch under way is finished first."""
@@ -70,6 +73,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
         parent: process id of the supervisor; it may be gone before this process has begun to look.
     """
     run, lag = STAGES[stage]
+    os.nice(NICENESS[stage])
     keep_memory()
     stop = Stop()
     settings = load_settings(config)

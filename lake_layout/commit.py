@@ -24,6 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
+from lake_layout.handles import borrowed_handle
 from lake_layout.lake import Lake, check_schema
 from lake_layout.live_files import files_of
 from lake_layout.objects import ObjectStore
@@ -137,11 +138,17 @@ def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Chang
     Args:
         lake: where.
         table: which table.
-        decide: given a fresh handle, what to commit; None where nothing is to be done. Called again after each
-            refusal, since the refusal means that the table has changed.
+        decide: given a handle at the newest version, what to commit; None where nothing is to be done. Called again
+            after each refusal, since the refusal means that the table has changed.
     """
+    with borrowed_handle(lake, table) as handle:
+        return _commit_on(handle, lake, table, decide)
+
+
+def _commit_on(
+    handle: DeltaTable, lake: Lake, table: Table, decide: Callable[[DeltaTable], Change | None]
+) -> CommitOutcome:
     own = uuid.uuid4().hex
-    handle = lake.open(table)  # its own: kept handles may be moved by other threads
     unclear = 0
     for attempt in range(ATTEMPTS):
         seen = int(handle.version())

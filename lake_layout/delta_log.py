@@ -54,6 +54,7 @@ class Commit:
         removed: files it removed.
         ours: what our own commits say of themselves (stage, batch, generation, attempt …); empty for others.
         operation: what the commit calls itself.
+        txns: txn versions it recorded, by app id.
     """
 
     version: int
@@ -61,6 +62,7 @@ class Commit:
     removed: tuple[Removed, ...]
     ours: Mapping[str, str | int]
     operation: str
+    txns: Mapping[str, int]
 
 
 def log_path(table: str, version: int) -> str:
@@ -99,6 +101,7 @@ def _parse(data: bytes, version: int) -> Commit:
     removed: list[Removed] = []
     ours: Mapping[str, str | int] = {}
     operation = ""
+    txns: dict[str, int] = {}
     for action in _actions(data.splitlines()):
         if "add" in action:
             add = action["add"]
@@ -116,12 +119,14 @@ def _parse(data: bytes, version: int) -> Commit:
             removed.append(
                 Removed(unquote(str(action["remove"]["path"])), bool(action["remove"]["dataChange"]))
             )
+        elif "txn" in action:
+            txns[str(action["txn"]["appId"])] = int(str(action["txn"]["version"]))
         elif "commitInfo" in action:
             info = action["commitInfo"]
             found = info.get(OURS)
             ours = found if isinstance(found, dict) else {}
             operation = str(info.get("operation", ""))
-    return Commit(version, tuple(added), tuple(removed), ours, operation)
+    return Commit(version, tuple(added), tuple(removed), ours, operation, txns)
 
 
 def _actions(lines: Iterable[bytes]) -> Iterator[dict[str, dict[str, object]]]:

@@ -1,51 +1,91 @@
 """Handles on tables that a process keeps: a look at a table then costs what was added since, not all of its log.
 
-Opening reads every commit since the last checkpoint, and a stage looks at each of its tables for every batch. Nobody
-commits on a kept handle: another thread may move it between a decision and its commit.
+Opening reads every commit since the last checkpoint, and a stage looks at each of its tables for every batch. A handle
+is moved only by who took it out, and who commits keeps it out until the commit is done: nobody moves it between a
+decision and its commit. Others read from it meanwhile, or open their own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deltalake import DeltaTable
 
-from lake_layout.delta_log import log_path
+from lake_layout.delta_log import log_path, read_commits
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.location import LakeLocation
 from schemas.table import Table
 
-OPENED_AGAIN_AFTER = 10
-"""Commits: progress is looked for in all of them that are newer than the checkpoint a handle was opened at."""
+OPENED_AGAIN_AFTER = 100
+"""Commits: what a handle keeps of its log grows with each."""
+
+KEPT_OF_A_TABLE = 2
+"""Who plans a batch has one out, and looks at the same table beside."""
 
 
-@dataclass
-class _Kept:
-    """A handle and what is known of it.
+class KeptTable(DeltaTable):
+    """A table's handle that remembers what it was asked of progress, and knows the progress of what was added since.
+
+    The library reads the log since the last checkpoint for each answer.
 
     Attributes:
-        handle: threads share it, and any of them may bring it up to date.
         opened: the version it was opened at.
-        entry: the log's entry at that version: another table has another there.
-        progress: the version that ``txns`` are of,
-        txns: txn versions by app id, as far as they were looked for.
+        entry: the log's entry at that version: another table has another there; None where maintenance removed it.
     """
 
-    handle: DeltaTable
-    opened: int
-    entry: bytes
-    progress: int = -1
-    txns: dict[str, int | None] = field(default_factory=dict)
+    def __init__(self, lake: Lake, table: Table) -> None:
+        """Open the table at its newest version.
+
+        Raises:
+            LakeError, TransportError: as ``Lake.open``.
+        """
+        with delta_faults(table):
+            super().__init__(lake.table_uri(table), storage_options=lake.location.storage_options())
+        self._store, self._name = lake.store, table.name
+        self.opened = int(self.version())
+        self.entry = self._store.get_or_none(log_path(table.name, self.opened))
+        self._txns: tuple[int, dict[str, int | None]] = (self.opened, {})
+
+    def is_still_there(self) -> bool:
+        """Whether it is the table that lies there now."""
+        return (
+            self.entry is not None
+            and self._store.get_or_none(log_path(self._name, self.opened)) == self.entry
+        )
+
+    def update_incremental(self) -> None:
+        """Move to the newest version."""
+        super().update_incremental()
+        known, txns = self._txns
+        newest = int(self.version())
+        txns = dict(txns)
+        for commit in read_commits(self._store, self._name, range(known + 1, newest + 1)):
+            if commit is None:
+                txns = {}
+                break
+            txns.update(commit.txns)
+        self._txns = (newest, txns)
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """The txn version that the table has under an app id; None where there is none."""
+        known, txns = self._txns
+        if known != int(self.version()):  # another thread moves it just now
+            return super().transaction_version(app_id)
+        if app_id not in txns:
+            txns[app_id] = super().transaction_version(app_id)
+        return txns[app_id]
 
 
 @dataclass
 class _Handles:
-    """The handles of one process on the tables of one lake, by table name."""
+    """The handles of one process on the tables of one lake that nobody has taken out, by table name."""
 
-    kept: dict[str, _Kept] = field(default_factory=dict)
+    kept: dict[str, list[KeptTable]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -60,57 +100,32 @@ def _of(lake: Lake) -> _Handles:
 
 
 def current_handle(lake: Lake, table: Table) -> DeltaTable:
-    """A handle at the table's newest version, to look at; who commits opens one of his own.
+    """A handle at the table's newest version, to look at; another thread may move it on.
+
+    Raises:
+        LakeError, TransportError: as ``Lake.open``.
+    """
+    with borrowed_handle(lake, table) as handle:
+        return handle
+
+
+@contextlib.contextmanager
+def borrowed_handle(lake: Lake, table: Table) -> Iterator[DeltaTable]:
+    """A handle at the table's newest version that nobody else moves until the block ends.
 
     Raises:
         LakeError, TransportError: as ``Lake.open``.
     """
     handles = _of(lake)
     with handles.lock:
-        kept = handles.kept.pop(table.name, None)  # whatever goes wrong, it is opened anew
-    if kept is None or not _is_still(lake, table, kept):
-        kept = _opened(lake, table)
+        free = handles.kept.setdefault(table.name, [])
+        kept = free.pop() if free else None  # whatever goes wrong, it is opened anew
+    if kept is None or int(kept.version()) - kept.opened >= OPENED_AGAIN_AFTER or not kept.is_still_there():
+        kept = KeptTable(lake, table)
     else:
         with delta_faults(table):
-            kept.handle.update_incremental()
-    if kept is None:
-        return lake.open(table)
+            kept.update_incremental()
+    yield kept
     with handles.lock:
-        handles.kept[table.name] = kept
-    return kept.handle
-
-
-def txn_version(lake: Lake, table: Table, handle: DeltaTable, app_id: str) -> int | None:
-    """The txn version that a handle's version of the table has under an app id; None where there is none.
-
-    The library reads the log since the last checkpoint for each answer; on a kept handle each is looked for once.
-    """
-    version = int(handle.version())
-    kept = _of(lake).kept.get(table.name)
-    if kept is None or kept.handle is not handle:
-        return _looked_for(handle, app_id)
-    if kept.progress != version:
-        kept.progress, kept.txns = version, {}
-    if app_id not in kept.txns:
-        kept.txns[app_id] = _looked_for(handle, app_id)
-    return kept.txns[app_id]
-
-
-def _looked_for(handle: DeltaTable, app_id: str) -> int | None:
-    found = handle.transaction_version(app_id)
-    return None if found is None else int(found)
-
-
-def _is_still(lake: Lake, table: Table, kept: _Kept) -> bool:
-    """Whether the handle's table is the one that lies there, and the handle not too old."""
-    if int(kept.handle.version()) - kept.opened >= OPENED_AGAIN_AFTER:
-        return False
-    return lake.store.get_or_none(log_path(table.name, kept.opened)) == kept.entry
-
-
-def _opened(lake: Lake, table: Table) -> _Kept | None:
-    """None where maintenance has removed the newest entry: after a checkpoint, when nothing was added for long."""
-    handle = lake.open(table)
-    version = int(handle.version())
-    entry = lake.store.get_or_none(log_path(table.name, version))
-    return None if entry is None else _Kept(handle, version, entry)
+        if len(free) < KEPT_OF_A_TABLE:
+            free.append(kept)

@@ -115,7 +115,7 @@ class Lake:
                     },
                     storage_options=self.location.storage_options(),
                 )
-        except IngestError:
+        except (IngestError, CommitFailedError):  # the latter where both wrote the first entry at once
             if not self.exists(table):  # else somebody else was quicker
                 raise
 

@@ -24,7 +24,7 @@ from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_o
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
 from lake_layout.files import NewFile, write_file
-from lake_layout.handles import current_handle, txn_version
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.live_files import LiveFile, files_of
 from lake_layout.place import Place, single_place
@@ -183,7 +183,7 @@ def _open_since(lake: Lake, table: Table, handle: DeltaTable, claims: Sequence[C
     """The first version that a batch which has not ended added to the table; None where there is none."""
     found: list[int] = []
     for claim in claims:
-        mark = txn_version(lake, table, handle, claim_app_id(claim.stage)) or 0
+        mark = handle.transaction_version(claim_app_id(claim.stage)) or 0
         # On its last table a batch's commit is its end.
         if mark // GENERATIONS != claim.batch or claim.last == table.name:
             continue

@@ -6,6 +6,7 @@ between, the next ``begin_batch`` gives the same claim again until the last tabl
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from deltalake import DeltaTable
 
 from lake_layout.claims import Claim, batch_app_id, claims_of, new_attempt, now, put_claim
 from lake_layout.commit import CommitOutcome, CommitState, commit_table
-from lake_layout.handles import current_handle
+from lake_layout.handles import borrowed_handle, current_handle
 from lake_layout.lake import Lake
 from lake_layout.rollback import roll_back_earlier
 from schemas.errors import LakeError
@@ -85,38 +86,46 @@ def begin_batch(lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None
         LakeError: a table was replaced, or stands elsewhere than its progress says.
         TransportError: the store does not answer.
     """
-    store = lake.store
     for _ in range(_ROUNDS):
-        last = lake.open(stage.last)
-        progress = Progress(last)
-        done = progress.version(batch_app_id(stage.name)) or 0
-        claims = claims_of(store, stage.name, done + 1)
-        if claims and claims[-1].code == code:
-            return _adopt(lake, stage, claims)
-        planned = plan(progress)
-        if planned is None and (not claims or len(stage.tables) == 1):
-            return None  # of a batch on one table nothing can be half done
-        if planned is None:
-            # What the other code began is still half in the tables, so it has to be run, as it was planned.
-            planned = Plan(claims[-1].begin, claims[-1].end, claims[-1].pins)
-        _check_plan(stage, planned, progress)
-        tables = _table_ids(lake, stage)
-        # Of the former batch where there is none of this: a table replaced between two batches shows so too.
-        _check_ids(stage, (claims or claims_of(store, stage.name, done))[-1:], tables)
-        claim = Claim(
-            stage=stage.name, batch=done + 1, generation=len(claims) + 1, attempt=new_attempt(),
-            begin=dict(planned.begin), end=dict(planned.end), pins=dict(planned.pins), code=code, tables=tables,
-            made_at=now(), last=stage.last.name,
-        )  # fmt: skip
-        if not put_claim(store, claim):
-            continue  # somebody else was first: run theirs
-        log.info("batch_claimed", stage=stage.name, batch=claim.batch, generation=claim.generation)
-        if claims:
-            roll_back_earlier(lake, stage.tables, claims, claim)
-        return claim
+        with borrowed_handle(lake, stage.last) as last, contextlib.suppress(_AnotherWasFirst):
+            return _begin(lake, stage, plan, code, Progress(last))
     raise LakeError(
         "CLAIM-CONTENDED", "others keep claiming this stage's batches; stop them", stage=stage.name
     )
+
+
+class _AnotherWasFirst(Exception):  # noqa: N818 - not an error: theirs is to be run
+    """Another process has claimed the batch meanwhile."""
+
+
+def _begin(
+    lake: Lake, stage: Stage, plan: Callable[[Progress], Plan | None], code: str, progress: Progress
+) -> Claim | None:
+    done = progress.version(batch_app_id(stage.name)) or 0
+    claims = claims_of(lake.store, stage.name, done + 1)
+    if claims and claims[-1].code == code:
+        return _adopt(lake, stage, claims)
+    planned = plan(progress)
+    if planned is None and (not claims or len(stage.tables) == 1):
+        return None  # of a batch on one table nothing can be half done
+    if planned is None:
+        # What the other code began is still half in the tables, so it has to be run, as it was planned.
+        planned = Plan(claims[-1].begin, claims[-1].end, claims[-1].pins)
+    _check_plan(stage, planned, progress)
+    tables = _table_ids(lake, stage)
+    # Of the former batch where there is none of this: a table replaced between two batches shows so too.
+    _check_ids(stage, (claims or claims_of(lake.store, stage.name, done))[-1:], tables)
+    claim = Claim(
+        stage=stage.name, batch=done + 1, generation=len(claims) + 1, attempt=new_attempt(),
+        begin=dict(planned.begin), end=dict(planned.end), pins=dict(planned.pins), code=code, tables=tables,
+        made_at=now(), last=stage.last.name,
+    )  # fmt: skip
+    if not put_claim(lake.store, claim):
+        raise _AnotherWasFirst
+    log.info("batch_claimed", stage=stage.name, batch=claim.batch, generation=claim.generation)
+    if claims:
+        roll_back_earlier(lake, stage.tables, claims, claim)
+    return claim
 
 
 def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
