@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("phl.toml")
 DEFAULT_STATE_DIR = Path(".phl")
 PREFIX = "PHL_"
-NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_LOG_LEVEL", "PHL_PARENT"})
+NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_FAIL_POINT", "PHL_LOG_LEVEL", "PHL_PARENT"})
 """Variables that are read by themselves: the settings' file, how much is logged, and whose help a process is."""
 
 _PARTS_OF_GB18030 = frozenset({"gbk", "gb2312"})

@@ -23,6 +23,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
 from lake_layout.delta_log import OURS, read_commits
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
 from lake_layout.handles import borrowed_handle
 from lake_layout.lake import Lake, check_schema
@@ -122,9 +123,11 @@ def commit_table(
                 "the batch was taken over; this process must not go on",
                 **_where(claim, table),
             )
+        fail_point("before-last-commit" if ends else "before-commit")
         return change
 
     outcome = commit_change(lake, table, decide)
+    fail_point("after-last-commit" if ends else "after-commit")
     log.info(
         "table_committed", table=table.name, stage=claim.stage, batch=claim.batch, version=outcome.version,
         state=outcome.state.value, files=len(files), rows=sum(file.rows for file in files), removed=len(remove),

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lake_layout.fail_points import fail_point
 from lake_layout.lake import Lake
 from lake_layout.objects import open_store
 from schemas.errors import LakeError
@@ -94,7 +95,9 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     )
     data = sink.getvalue()
     path = f"{folder_of(table, partition)}part-{uuid.uuid4()}.zstd.parquet"
+    fail_point("before-file")
     open_store(lake.location).put(f"{table.name}/{path}", data.to_pybytes())
+    fail_point("after-file")
     # not as ASCII: the library reads escaped characters beyond U+FFFF as others, and filters pass over the rows
     stats = json.dumps(statistics(table, rows), ensure_ascii=False)
     return NewFile(table.name, path, data.size, partition, rows.num_rows, stats)

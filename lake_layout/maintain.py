@@ -23,6 +23,7 @@ from lake_layout.added_since import files_added
 from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_of_path, newest_claims, now
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake, delta_faults
@@ -161,10 +162,13 @@ def _maintain(
     checkpoint = last_checkpoint(lake, table)
     cleaned = deleted = 0
     if int(handle.version()) - checkpoint >= CHECKPOINT_EVERY:
+        fail_point("before-checkpoint")
         with delta_faults(table):
             handle.create_checkpoint()
+        fail_point("after-checkpoint")
         if int(handle.version()) // CLEAN_EVERY > checkpoint // CLEAN_EVERY:
             deleted = _delete_removed(table, handle, kept_removed_hours)
+            fail_point("after-vacuum")
             cleaned = clean_log(lake, table, min(untouched, last_checkpoint(lake, table)), kept_days)
     upkeep = Upkeep(merged, into, live, cleaned, deleted)
     log.debug(
@@ -230,9 +234,11 @@ def _compact(lake: Lake, table: Table, small: Sequence[LiveFile]) -> bool:
     def decide(handle: DeltaTable) -> Change | None:
         if not paths <= {file.path for file in files_of(handle, table)}:
             return None
+        fail_point("before-merge")
         return Change([fresh], former, {}, {"kind": "compact"}, data_change=False)
 
     done = commit_change(lake, table, decide).state is CommitState.COMMITTED
+    fail_point("after-merge")
     log.info("files_merged", table=table.name, files=len(small), rows=fresh.rows, committed=done)
     return done
 
@@ -267,6 +273,7 @@ def clean_log(lake: Lake, table: Table, before: int, kept_days: float) -> int:
         if int(version[1]) >= before or info.modified > oldest:
             break
         store.delete(info.path)
+        fail_point("log-entry-deleted")
         removed += 1
     return removed
 
@@ -288,4 +295,5 @@ def forget_claims(lake: Lake, stage: str, batch: int) -> int:
             old.append(info.path)
     for path in old:
         lake.store.delete(path)
+        fail_point("claim-deleted")
     return len(old)

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from lake_layout.claims import GENERATIONS, Claim, claim_app_id
 from lake_layout.commit import Change, CommitState, check_files, check_table_id, commit_change
 from lake_layout.delta_log import Commit, read_commit
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, statistics
 from lake_layout.lake import Lake
 from lake_layout.reading import partition_of, read_file
@@ -72,9 +73,11 @@ def _fence(lake: Lake, table: Table, earlier: Sequence[Claim], claim: Claim) -> 
                 check_files(lake, table, former_files)
                 txns |= dict(former.begin)
         removed, restored = len(files), len(former_files)
+        fail_point("before-fence")
         return Change(former_files, files, txns, _info(claim))
 
     outcome = commit_change(lake, table, decide)
+    fail_point("after-fence")
     if outcome.state is CommitState.COMMITTED:
         log.warning(
             "batch_rolled_back", stage=claim.stage, batch=claim.batch, generation=claim.generation, table=table.name,

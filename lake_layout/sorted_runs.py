@@ -32,6 +32,7 @@ import structlog
 import xxhash
 
 from lake_layout.delta_log import read_commits
+from lake_layout.fail_points import fail_point
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.reading import read_file
 from lake_layout.run_files import (
@@ -320,9 +321,11 @@ def _extend(
         if not rows:
             continue
         of_bucket.append(write_run(folder, bucket, rows, manifest.version, version, [entries]))
+        fail_point("run-written")
         _merge_small(folder, bucket, of_bucket, kept)
     fresh = Manifest(version, {bucket: tuple(found) for bucket, found in sorted(runs.items())})
     _write_manifest(folder, source, fresh)
+    fail_point("manifest-written")
     _sweep(folder, {run.file for found in fresh.runs.values() for run in found})
     for behind in folder.glob("at-*"):
         if int(behind.name[3:]) < version - _KEPT_BEHIND:

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from lake_layout.claims import Claim, batch_app_id, claims_of, new_attempt, now, put_claim
 from lake_layout.commit import CommitOutcome, CommitState, commit_table
+from lake_layout.fail_points import fail_point
 from lake_layout.handles import borrowed_handle, current_handle
 from lake_layout.lake import Lake
 from lake_layout.rollback import roll_back_earlier
@@ -123,6 +124,7 @@ def _begin(
     if not put_claim(lake.store, claim):
         raise _AnotherWasFirst
     log.info("batch_claimed", stage=stage.name, batch=claim.batch, generation=claim.generation)
+    fail_point("claim-made")
     if claims:
         roll_back_earlier(lake, stage.tables, claims, claim)
     return claim
@@ -132,6 +134,7 @@ def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
     claim = replace(claims[-1], attempt=new_attempt())
     _check_ids(stage, [claim], _table_ids(lake, stage))
     log.info("batch_adopted", stage=stage.name, batch=claim.batch, generation=claim.generation)
+    fail_point("claim-adopted")
     if len(claims) > 1:
         # Whoever claimed it may have died before the former generation was rolled back everywhere.
         roll_back_earlier(lake, stage.tables, claims[:-1], claim)

@@ -32,6 +32,7 @@ from deltalake import DeltaTable
 from lake_layout.added_since import AddedFile, files_added
 from lake_layout.claims import Claim
 from lake_layout.commit import is_done
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
@@ -218,6 +219,7 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
         with ThreadPoolExecutor(_COMMITTED_TOGETHER) as pool:
             for costs in pool.map(lambda change: commit_change_of(self.batch, change), changes):
                 count_steps(costs)
+        fail_point("tables-committed")
         costs = Costs()
         with costs.step("commit"):
             commit_aliases(self.batch, changes)
@@ -298,6 +300,7 @@ def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
     removed: list[LiveFile] = []
     with tempfile.TemporaryDirectory(prefix="phl-curate-") as folder:
         stated = stated_by(batch.news, fold, Path(folder), costs)
+        fail_point("table-stated")
         if not done:  # else by a process before this one, which may have died before it could say what it did
             standing = Standing.of(batch.news, fold, handle, stated.touched)
             removed = standing.take_in(stated, writer.add, costs)
@@ -307,6 +310,7 @@ def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
                 writer.add(rows)
             writer.finish()
     remove = tuple(NewFile(name, one.path, one.size, one.partition, one.rows, "") for one in removed)
+    fail_point("table-decided")
     return TableChange(name, tuple(writer.files), remove, to_bytes(stated.fresh), stated.rows, stated.keys)
 
 

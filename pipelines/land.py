@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake_layout.claims import Claim
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore, open_store
@@ -124,6 +125,7 @@ class WriteRaw(beam.DoFn):  # type: ignore[misc]
             for some in within_bytes(records, FILE_BYTES):
                 with step("hash"):
                     rows = raw_rows(offsets, some, self.modality, self.sources, store)
+                fail_point("records-read")
                 for file in steps_of("write", write_by_month(self.lake, self.modality, rows)):
                     yield file.table, file  # for one committer
         release_memory(offsets.end - offsets.start)

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 
 from lake_layout.claims import Claim
+from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile
 from lake_layout.lake import Lake
 from lake_layout.objects import open_store
@@ -168,6 +169,7 @@ class ReadIds(beam.DoFn):  # type: ignore[misc]
         _, part = numbered
         with step("read"):
             raw = read_part(self.batch, part, IDENTITY_COLUMNS)
+        fail_point("ids-read")
         yield from steps_of("deduplicate", ids_by_month(self.batch, part.number, raw))
 
 
@@ -182,6 +184,7 @@ class Decide(beam.DoFn):  # type: ignore[misc]
         bucket, pieces = month
         with step("deduplicate"):
             decided = list(_by_part(decide_month(self.batch, bucket, _concat(pieces))))
+        fail_point("month-decided")
         yield from decided
 
 
@@ -245,6 +248,7 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
                     yield from _written(writing)
                 writing = writer.submit(files.add, piece.raw, piece.parsed)
                 count_steps(piece.costs)
+                fail_point("part-parsed")
                 for key in piece.unreadable:
                     yield beam.pvalue.TaggedOutput("unreadable", key)
                 ledgers.append(piece.ledger)
@@ -306,6 +310,7 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
         with ThreadPoolExecutor(_COMMITTED_TOGETHER) as pool:
             for costs in pool.map(self._commit, by_table, by_table.values()):
                 count_steps(costs)
+        fail_point("tables-committed")
         yield LEDGER.name, None
 
     def _commit(self, name: str, files: list[NewFile]) -> Costs:
@@ -458,6 +463,7 @@ def store_objects(batch: Batch, objects: Mapping[str, bytes]) -> None:
     for path, data in objects.items():
         if not store.put_if_absent(path, data):
             raise LakeError("OBJECT-DAMAGED", "an object is there already with other bytes", path=path)
+        fail_point("object-stored")
 
 
 def ids_by_month(batch: Batch, part: int, raw: pa.Table) -> Iterator[tuple[str, bytes]]:

@@ -1,0 +1,1 @@
+"""Make everything fail that can, and look whether anything was lost."""

@@ -1,0 +1,1 @@
+"""Faults on purpose: afterwards the lake is what it would be without them."""
