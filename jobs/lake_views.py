@@ -5,7 +5,8 @@ extensions (which it would have to download), and filters and the choice of colu
 connection can do nothing outside itself: no file, no network, no settings.
 
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
-``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names.
+``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names. Where a
+time is asked for, ``curated.*`` shows them as they were then instead.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def lake_views(
     at_once: bool = True,
     leave_out: Callable[[View], Collection[str]] = lambda _: (),
     now: Mapping[str, Now] = NOTHING_NEWER,
+    then: Mapping[str, ds.Dataset] | None = None,
 ) -> Iterator[LakeViews]:
     """Open the tables and show each as a view.
 
@@ -107,10 +109,13 @@ def lake_views(
             that must not see an earlier table newer than a later one.
         leave_out: gives paths of a table's files that are not to be read.
         now: by name of a curated table, what ``curated_now`` shows of it beside its rows.
+        then: by name of a curated table, its rows as they were; then no other curated table is shown.
 
     Raises:
         LakeError: a table is there and cannot be opened.
     """
+    if then is not None:
+        tables = [one for one in tables if one.name in then or not one.name.startswith("curated/")]
     if at_once:
         with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
             opened = list(pool.map(lambda table: View(table, _open(lake, table)), tables))
@@ -120,7 +125,8 @@ def lake_views(
         connection = _connection(spill)
         try:
             for view in opened:
-                show(connection, view.table, _dataset(view, leave_out(view)))
+                was = None if then is None else then.get(view.table.name)
+                show(connection, view.table, _dataset(view, leave_out(view)) if was is None else was)
                 if view.table.name in now:
                     show_now(connection, view.table, now[view.table.name])
             _lock(connection)

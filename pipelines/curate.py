@@ -109,6 +109,10 @@ class News:
             return []
         return files_added(self.lake, NORMALISED_OF[table], *self.versions[table])
 
+    def rows(self, table: str, file: AddedFile) -> pa.Table:
+        """The rows of such a file."""
+        return read_file(self.lake, NORMALISED_OF[table], file.path)
+
     def aliases(self, fold: Fold, asked: I64) -> pa.Table:
         """What was known of some numbers before these rows came (``ALIASES_SCHEMA``)."""
         source = RunSource(ALIAS, "alias", (), "table", "alias_hash", "key_hash", least=True)
@@ -432,7 +436,7 @@ def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
     said, former, named = [NO_ALIASES], [NO_ALIASES], [np.zeros(0, np.int64)]
     for name, file in files:  # a message's rows of a table are in one file
         with costs.step("read"):
-            rows = read_file(news.lake, NORMALISED_OF[name], file.path)
+            rows = news.rows(name, file)
         with costs.step("fold"):
             state = _state(news, fold, name, rows)
             if has_aliases(fold):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +16,7 @@ import typer
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import duckdb
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 SQL_ERROR = 2
 _DISCARDED_AT_ONCE = 10_000
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 _QUOTED = re.compile(r"'.*'|\".*\"", re.DOTALL)
 
 
@@ -34,11 +38,24 @@ def query_command(
     as_json: Annotated[bool, typer.Option("--json", help="An array with an object per row.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a line of names.")] = False,
     rows: Annotated[int, typer.Option(min=1, help="The most rows of a pretty table.")] = 100,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=_FORMATS, help="curated.* by what had been received by then (UTC without +08:00)."
+        ),
+    ] = None,
+    true_at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=_FORMATS, help="curated.* by what tells of itself that it is not later than that."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
     """Ask the lake in SQL (DuckDB): phl query "SELECT count(*) FROM curated.observation".
 
     Tables are read only. curated.* show what is so now; curated_now.* the same with what no batch has folded in yet.
+    With --known-at or --true-at, or both, curated.* show what was so then; all other tables are as they are.
 
     Exit code 2: the SQL is wrong.
     """
@@ -47,23 +64,61 @@ def query_command(
     if sql is not None and file is not None:
         raise ConfigError("CONFIG-QUERY", "give the SQL or --file, not both", setting="--file")
     text = _read(file) if file is not None else sql
+    if known_at is None and true_at is None:
+        views = _views_now(config, text or "")
+    elif text is None:
+        raise ConfigError("CONFIG-QUERY", "a time wants SQL", setting="--known-at, --true-at")
+    else:
+        views = _views_then(config, text, known_at, true_at)
+    with views as lake:
+        if text is None:
+            _list_tables(lake, as_json=as_json, as_csv=as_csv)
+        else:
+            _ask(lake.connection, text, as_json=as_json, as_csv=as_csv, rows=rows)
+
+
+@contextmanager
+def _views_now(config: Path | None, sql: str) -> Iterator[LakeViews]:
+    """All tables as they are."""
     from jobs.lake_views import lake_views
     from jobs.settings import load_settings
     from lake_layout.lake import Lake
 
     settings = load_settings(config)
-    opened = Lake(settings.lake_location())
+    lake = Lake(settings.lake_location())
     now: Mapping[str, Now] = {}
-    if text is not None and "curated_now" in text.lower():
+    if "curated_now" in sql.lower():
         from jobs.curated_now import named_in, newer
         from lake_layout.sorted_runs import IndexLocation
 
-        now = newer(opened, settings.sources(), IndexLocation(str(settings.index_dir)), named_in(text))
-    with lake_views(opened, now=now) as lake:
-        if text is None:
-            _list_tables(lake, as_json=as_json, as_csv=as_csv)
-        else:
-            _ask(lake.connection, text, as_json=as_json, as_csv=as_csv, rows=rows)
+        now = newer(lake, settings.sources(), IndexLocation(str(settings.index_dir)), named_in(sql))
+    with lake_views(lake, now=now) as views:
+        yield views
+
+
+@contextmanager
+def _views_then(
+    config: Path | None, sql: str, known_at: datetime | None, true_at: datetime | None
+) -> Iterator[LakeViews]:
+    """The curated tables that SQL names as they were; the others as they are."""
+    from jobs.curated_then import Times, named_in, rows_then
+    from jobs.lake_views import lake_views
+    from jobs.settings import load_settings
+    from lake_layout.lake import Lake
+
+    settings = load_settings(config)
+    lake = Lake(settings.lake_location())
+    times = Times(_utc(known_at), _utc(true_at))
+    with tempfile.TemporaryDirectory(prefix="phl-query-") as folder:
+        then = rows_then(lake, settings.sources(), named_in(sql), times, Path(folder))
+        with lake_views(lake, then=then) as views:
+            yield views
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    if time is None:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _read(file: Path) -> str:
