@@ -12,6 +12,7 @@ from benchmarks.measure import show
 MODULES = (
     "benchmarks.hl7_parse",
     "benchmarks.fold",
+    "benchmarks.curate",
     "benchmarks.ingest",
     "benchmarks.listener",
     "benchmarks.latency",

@@ -51,6 +51,7 @@ def observations(rows: int, first_order: int, offset: int, status: str, hours: i
         "event_date": when.cast(pa.date32()),
         "version_time": when,
         "segment_index": pa.array((3 + test).astype(np.int32)),
+        "batch_number": pa.array(np.ones(rows, np.int64)),
         "reading": pa.array(np.zeros(rows, np.int32)),
         "patient_id": texts,
         "filler_order": texts,

@@ -82,7 +82,8 @@ def _differences(fold: Fold, everything: Everything, files: list[str]) -> Iterat
     with tempfile.TemporaryDirectory(prefix="phl-verify-") as folder:
         stated = stated_by(everything, fold, Path(folder), Costs())
         parts = len(stated.parts)
-        there = [Shelf(Path(folder) / f"there-{number}" if parts > 1 else None) for number in range(parts)]
+        homes = [Path(folder) / f"there-{number}" if parts > 1 else None for number in range(parts)]
+        there = [Shelf(home, table.arrow_schema) for home in homes]
         for path in files:
             rows = read_file(lake, table, path).cast(table.arrow_schema)
             place = part_of(int64s(rows, "key_hash"), parts)

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
 from lake_layout.claims import Claim, batch_app_id, claim_app_id, is_newest
-from lake_layout.delta_log import OURS, read_commits
+from lake_layout.delta_log import COPIED, OURS, read_commits
 from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, check_partition, folder_of, partition_text
 from lake_layout.handles import borrowed_handle
@@ -111,6 +111,8 @@ def commit_table(
         "kind": "batch", "stage": claim.stage, "batch": claim.batch, "generation": claim.generation,
         "attempt": claim.attempt,
     }  # fmt: skip
+    if copied := [file.path.rpartition("/")[2] for file in files if file.copied]:
+        info[COPIED] = "/".join(copied)
     change = Change(files, remove, txns, info)
 
     def decide(handle: DeltaTable) -> Change | None:

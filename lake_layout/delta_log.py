@@ -14,6 +14,9 @@ from schemas.errors import LakeError
 OURS = "phl"
 """Key of our own part of a commit's metadata."""
 
+COPIED = "copied"
+"""Within it: names of files whose rows are all of files that the commit removes, parted by slashes."""
+
 _READERS = 8
 
 

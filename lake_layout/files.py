@@ -44,6 +44,7 @@ class NewFile:
         partition: value of the partition column; None for null or where the table has none.
         rows: number of rows.
         stats: statistics as Delta keeps them (JSON).
+        copied: all its rows are those of a file that goes in the same commit.
     """
 
     table: str
@@ -52,6 +53,7 @@ class NewFile:
     partition: date | None
     rows: int
     stats: str
+    copied: bool = False
 
 
 def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None) -> NewFile:
@@ -82,10 +84,28 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
             )
     if not rows.num_rows:
         raise LakeError("LAKE-COLUMNS", "a file without rows is not written", table=table.name)
-    rows = _ordered(table, rows)
+    return put_file(lake, table, _ordered(table, rows), partition)
+
+
+def put_file(
+    lake: Lake, table: Table, rows: pa.Table, partition: date | None, *, copied: bool = False
+) -> NewFile:
+    """Write rows that are as they must be, and sorted, as one file.
+
+    Args:
+        lake: where.
+        table: whose.
+        rows: some columns of the table, the others being null; strings may be dictionaries of such.
+        partition: value of the partition column.
+        copied: as ``NewFile`` has it.
+
+    Raises:
+        TransportError: the store does not take it.
+    """
+    fields = [field for field in table.fields if field.name in rows.column_names]
     sink = pa.BufferOutputStream()
     pq.write_table(
-        _said(fields, rows),
+        _said(fields, rows.select([field.name for field in fields])),
         sink,
         compression="zstd",
         row_group_size=_ROW_GROUP,
@@ -100,7 +120,7 @@ def write_file(lake: Lake, table: Table, rows: pa.Table, partition: date | None)
     fail_point("after-file")
     # not as ASCII: the library reads escaped characters beyond U+FFFF as others, and filters pass over the rows
     stats = json.dumps(statistics(table, rows), ensure_ascii=False)
-    return NewFile(table.name, path, data.size, partition, rows.num_rows, stats)
+    return NewFile(table.name, path, data.size, partition, rows.num_rows, stats, copied)
 
 
 def _said(fields: Sequence[Field], rows: pa.Table) -> pa.Table:
@@ -193,6 +213,9 @@ def statistics(table: Table, rows: pa.Table) -> dict[str, object]:
     nulls: dict[str, int] = {}
     for name in table.statistics:
         if name == table.partition_by:
+            continue
+        if name not in rows.column_names:
+            nulls[name] = rows.num_rows
             continue
         column = rows.column(name)
         nulls[name] = column.null_count

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -39,17 +40,10 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
     types = {field.name: field.type for field in table.fields}
     if not set(names) <= set(types):
         raise LakeError("LAKE-COLUMNS", "a column is asked for that the table has not", table=table.name)
-    tail = _TAIL_WITH_BYTES if any(types[name] == pa.binary() for name in names) else _TAIL
-    try:
-        file = pq.ParquetFile(
-            _Ranges(open_store(lake.location), f"{table.name}/{path}", tail), pre_buffer=True
-        )
-        stored = set(file.schema_arrow.names)
+    file = _opened(lake, table, path, has_bytes=any(types[name] == pa.binary() for name in names))
+    stored = set(file.schema_arrow.names)
+    with _damage(table, path):
         rows = file.read([name for name in names if name in stored], use_threads=False)
-    except (pa.ArrowException, OSError):  # bytes that cannot be decompressed are the latter
-        raise LakeError(
-            "LAKE-FILE-DAMAGED", "a file of the table cannot be read", table=table.name, path=path
-        ) from None
     n = file.metadata.num_rows
     read = {
         name: rows.column(name).cast(types[name])
@@ -58,6 +52,38 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
         for name in names
     }
     return pa.table(read, schema=pa.schema([pa.field(name, types[name]) for name in names]))
+
+
+def read_stored(lake: Lake, table: Table, path: str) -> pa.Table:
+    """The columns that a file has, as it has them: strings mostly as dictionaries.
+
+    Raises:
+        LakeError, TransportError: as ``read_file``.
+    """
+    with _damage(table, path):
+        file = _opened(lake, table, path)
+        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        return _opened(lake, table, path, dictionaries=texts).read(use_threads=False)
+
+
+def _opened(
+    lake: Lake, table: Table, path: str, *, has_bytes: bool = False, dictionaries: Sequence[str] = ()
+) -> pq.ParquetFile:
+    source = _Ranges(
+        open_store(lake.location), f"{table.name}/{path}", _TAIL_WITH_BYTES if has_bytes else _TAIL
+    )
+    with _damage(table, path):
+        return pq.ParquetFile(source, pre_buffer=True, read_dictionary=list(dictionaries))
+
+
+@contextlib.contextmanager
+def _damage(table: Table, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError):  # bytes that cannot be decompressed are the latter
+        raise LakeError(
+            "LAKE-FILE-DAMAGED", "a file of the table cannot be read", table=table.name, path=path
+        ) from None
 
 
 def partition_of(table: Table, path: str) -> date | None:

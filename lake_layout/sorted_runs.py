@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import structlog
 import xxhash
 
-from lake_layout.delta_log import read_commits
+from lake_layout.delta_log import COPIED, read_commits
 from lake_layout.fail_points import fail_point
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.reading import read_file
@@ -283,7 +283,8 @@ def _added_files(lake: Lake, source: RunSource, after: int, upto: int) -> list[s
     """Paths of the files that commits added; None where only the live rows tell what the table has now.
 
     That is so where a commit is gone from the log, or took out rows that the index may hold. A batch that rewrites
-    files takes nothing out of an index of least values: those of a key only get less.
+    files takes nothing out of an index of least values, and what it copies is there already: those of a key only get
+    less.
     """
     versions = range(after + 1, upto + 1)
     found: dict[str, None] = {}
@@ -291,10 +292,16 @@ def _added_files(lake: Lake, source: RunSource, after: int, upto: int) -> list[s
         if commit is None:
             return None
         rewritten = source.least and commit.ours.get("kind") == "batch"
-        for removed in commit.removed:
-            if removed.data_change and found.pop(removed.path, removed) is removed and not rewritten:
-                return None
-        found |= {added.path: None for added in commit.added if added.data_change}
+        gone = [removed.path for removed in commit.removed if removed.data_change]
+        if not rewritten and any(path not in found for path in gone):
+            return None
+        unread = [found.pop(path) for path in gone if path in found]
+        there = () if unread or not rewritten else str(commit.ours.get(COPIED, "")).split("/")
+        found |= {
+            added.path: None
+            for added in commit.added
+            if added.data_change and added.path.rpartition("/")[2] not in there
+        }
     return list(found)
 
 

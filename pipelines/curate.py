@@ -17,11 +17,14 @@ are committed after all tables, so that what a batch finds of them is the same e
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import apache_beam as beam
 import numpy as np
@@ -38,6 +41,7 @@ from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, files_of, live_files
 from lake_layout.reading import read_file
+from lake_layout.rewrite import split_file
 from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, RunSource, open_runs
 from lake_layout.stage import commit_table
 from pipelines.fold import (
@@ -53,6 +57,7 @@ from pipelines.fold import (
     read,
     rekeyed,
     state_of,
+    state_schema,
 )
 from pipelines.fold_keys import I64, Bools
 from pipelines.fold_versions import rows_of
@@ -71,11 +76,20 @@ ROWS_TOGETHER = 250_000
 ROWS_OF_FILE = 400_000
 """Rows of a month gathered before they become a file."""
 
+FEWEST_COPIED = 50_000
+"""Of a file with fewer rows beside those that change, these are written with what changes."""
+
+_TOGETHER = 2
+"""Files and parts worked on at the same time: little of it keeps Python's lock. Bounds a worker's memory."""
+
 _AGAIN = 5
 """Times that a table is decided anew because upkeep has merged files meanwhile."""
 
 _COMMITTED_TOGETHER = 8
 _EPOCH = date(1970, 1, 1)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 FOLD_OF: Mapping[str, Fold] = {curated(fold).name: fold for fold in FOLDS}
 """Folds by the names of their curated tables."""
@@ -307,10 +321,8 @@ def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
         fail_point("table-stated")
         if not done:  # else by a process before this one, which may have died before it could say what it did
             standing = Standing.of(batch.news, fold, handle, stated.touched)
-            removed = standing.take_in(stated, writer.add, costs)
-            for state in stated.joined(standing, costs):
-                with costs.step("fold"):
-                    rows = laid(fold, state)
+            removed = standing.take_in(stated, costs, writer)
+            for rows in stated.joined(standing, costs, partial(laid, fold)):
                 writer.add(rows)
             writer.finish()
     remove = tuple(NewFile(name, one.path, one.size, one.partition, one.rows, "") for one in removed)
@@ -334,8 +346,8 @@ def now_of(news: News, name: str) -> tuple[I64, pa.Table]:
     with tempfile.TemporaryDirectory(prefix="phl-curate-") as folder:
         stated = stated_by(news, fold, Path(folder), costs)
         standing = Standing.of(news, fold, current_handle(news.lake, table), stated.touched)
-        standing.take_in(stated, lambda _: None, costs)
-        shown += [read(fold, state) for state in stated.joined(standing, costs)]
+        standing.take_in(stated, costs)
+        shown += stated.joined(standing, costs, partial(read, fold))
     return stated.touched, pa.concat_tables(shown)
 
 
@@ -348,11 +360,13 @@ class Shelf:
 
     Attributes:
         folder: where; None for in memory.
+        schema: of the states.
         held: what is held in memory.
         files: on disk.
     """
 
     folder: Path | None
+    schema: pa.Schema
     held: list[pa.Table] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
@@ -363,9 +377,12 @@ class Shelf:
             return
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{len(self.files)}.arrow"
-        options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, state.schema, options=options) as file:
-            file.write_table(state)
+        said = state.select(
+            [one for one in state.column_names if state.column(one).null_count < state.num_rows]
+        )
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, said.schema, options=options) as file:
+            file.write_table(said)
         self.files.append(path)
 
     def take(self) -> Iterator[pa.Table]:
@@ -375,8 +392,13 @@ class Shelf:
         yield from held
         for path in files:
             with pa.OSFile(str(path)) as source:
-                yield pa.ipc.open_file(source).read_all()
+                said = pa.ipc.open_file(source).read_all()
             path.unlink()
+            columns = [
+                said.column(one.name) if one.name in said.column_names else pa.nulls(said.num_rows, one.type)
+                for one in self.schema
+            ]
+            yield pa.table(columns, schema=self.schema)
 
 
 @dataclass
@@ -411,14 +433,22 @@ class Stated:
         for number in np.unique(place).tolist():
             self.parts[number].put(state.filter(pa.array(place == number)))
 
-    def joined(self, standing: Standing, costs: Costs) -> Iterator[pa.Table]:
-        """The joined state of each part, in the months that its things live in now."""
-        for part in self.parts:
-            with costs.step("fold"):
+    def joined(
+        self, standing: Standing, costs: Costs, lay: Callable[[pa.Table], pa.Table]
+    ) -> Iterator[pa.Table]:
+        """The joined state of each part, in the months that its things live in now, laid out as rows."""
+
+        def of_part(part: Shelf) -> tuple[pa.Table | None, Costs]:
+            spent = Costs()
+            with spent.step("fold"):
                 pieces = [piece for piece in part.take() if piece.num_rows]
-                state = standing.at_home(join(self.fold, *pieces)) if pieces else None
-            if state is not None:
-                yield state
+                return lay(standing.at_home(join(self.fold, *pieces))) if pieces else None, spent
+
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            for rows, spent in few_ahead(pool, of_part, self.parts):
+                costs.add(spent)
+                if rows is not None:
+                    yield rows
 
 
 def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
@@ -432,22 +462,21 @@ def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
     """
     files = [(name, file) for name in inputs_of(fold) for file in news.files(name)]
     parts = -(-sum(file.rows for _, file in files) // ROWS_TOGETHER) or 1
-    waiting = Shelf(folder / "read" if parts > 1 else None)
+    schema = state_schema(fold)
+    waiting = Shelf(folder / "read" if parts > 1 else None, schema)
     said, former, named = [NO_ALIASES], [NO_ALIASES], [np.zeros(0, np.int64)]
-    for name, file in files:  # a message's rows of a table are in one file
-        with costs.step("read"):
-            rows = news.rows(name, file)
-        with costs.step("fold"):
-            state = _state(news, fold, name, rows)
+    with ThreadPoolExecutor(_TOGETHER) as pool:  # a message's rows of a table are in one file
+        for one in few_ahead(pool, lambda file: _stated_in(news, fold, file[0], file[1]), files):
+            costs.add(one.costs)
             if has_aliases(fold):
-                named.append(np.unique(int64s(state, "alias_hash")))
-                if name == fold.table.name:
-                    said.append(aliases_of(fold, rows, sources=news.sources))
-                    former.append(formerly(fold, rows, sources=news.sources))
-        waiting.put(state)
+                named.append(np.unique(int64s(one.state, "alias_hash")))
+                said.append(one.aliases)
+                former.append(one.former)
+            with costs.step("fold"):
+                waiting.put(one.state)
     with costs.step("aliases"):
         known, fresh, moving = resolve(news, fold, join_aliases(*said), join_aliases(*former), named)
-    shelves = [Shelf(folder / f"part-{number}" if parts > 1 else None) for number in range(parts)]
+    shelves = [Shelf(folder / f"part-{number}" if parts > 1 else None, schema) for number in range(parts)]
     own = sum(file.rows for name, file in files if name == fold.table.name)
     stated = Stated(fold, own, 0, known, fresh, moving, shelves)
     keys = [np.zeros(0, np.int64)]
@@ -458,6 +487,39 @@ def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
     spoken_of = np.unique(np.concatenate(keys))
     stated.keys, stated.touched = len(spoken_of), np.union1d(spoken_of, moving)
     return stated
+
+
+@dataclass(frozen=True, slots=True)
+class _StatedIn:
+    """What a file says: its state, aliases, and keys of the same numbers before anybody said so."""
+
+    state: pa.Table
+    aliases: pa.Table
+    former: pa.Table
+    costs: Costs
+
+
+def _stated_in(news: News, fold: Fold, name: str, file: AddedFile) -> _StatedIn:
+    costs = Costs()
+    with costs.step("read"):
+        rows = news.rows(name, file)
+    with costs.step("fold"):
+        state = _state(news, fold, name, rows)
+        if not has_aliases(fold) or name != fold.table.name:
+            return _StatedIn(state, NO_ALIASES, NO_ALIASES, costs)
+        aliases = aliases_of(fold, rows, sources=news.sources)
+        return _StatedIn(state, aliases, formerly(fold, rows, sources=news.sources), costs)
+
+
+def few_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+    """What is made of each item, in their order; no more of them are under way or waiting than the pool has threads."""
+    making: deque[Future[U]] = deque()
+    for item in items:
+        if len(making) >= _TOGETHER:
+            yield making.popleft().result()
+        making.append(pool.submit(work, item))
+    while making:
+        yield making.popleft().result()
 
 
 def _state(news: News, fold: Fold, name: str, rows: pa.Table) -> pa.Table:
@@ -560,33 +622,52 @@ class Standing:
             there, month = index.least(WHOLE, keys)
         return cls(news.lake, fold, files, keys, month, there)
 
-    def take_in(self, stated: Stated, untouched: Callable[[pa.Table], None], costs: Costs) -> list[LiveFile]:
+    def take_in(self, stated: Stated, costs: Costs, writer: Writer | None = None) -> list[LiveFile]:
         """Join the versions of the things with what was stated.
 
         Args:
             stated: takes the versions.
-            untouched: takes rows of other things from the same files.
             costs: what it takes is added here.
+            writer: takes the rows of other things from the same files.
 
         Returns:
             The files that hold any of the things.
         """
-        table = curated(self.fold)
+        there = self.keys[self.there], self.month[self.there]
+        keys = {partition: there[0][there[1] == days_of(partition)] for partition in self.files}
+        files = [
+            (file, keys[name]) for name, files in self.files.items() for file in files if len(keys[name])
+        ]
         found = []
-        for partition, files in self.files.items():
-            keys = self.keys[self.there & (self.month == days_of(partition))]
-            for file in files:
-                with costs.step("read"):
-                    mine = self._rows_of(file, keys)
-                    if not mine.any():
-                        continue
-                    rows = read_file(self.lake, table, file.path).cast(table.arrow_schema)
+        with ThreadPoolExecutor(_TOGETHER) as pool:
+            for file, pieces in few_ahead(
+                pool, lambda one: (one[0], self._parted(one[0], one[1], writer)), files
+            ):
+                if pieces is None:
+                    continue
+                mine, rest, spent = pieces
+                costs.add(spent)
                 with costs.step("fold"):
-                    stated.put(kept(self.fold, rows_of(rows, np.flatnonzero(mine))))
-                    rest = rows_of(rows, np.flatnonzero(~mine))
-                untouched(rest)
+                    stated.put(kept(self.fold, mine))
+                if writer is not None and rest is not None:
+                    writer.take(rest)
                 found.append(file)
         return found
+
+    def _parted(
+        self, file: LiveFile, keys: I64, writer: Writer | None
+    ) -> tuple[pa.Table, NewFile | pa.Table | None, Costs] | None:
+        """Rows of a file that are of some keys (ascending), and the others where a writer wants them."""
+        costs, table = Costs(), curated(self.fold)
+        with costs.step("copy"):
+            mine = self._rows_of(file, keys)
+            if not mine.any():
+                return None
+            if writer is not None:
+                taken, rest = split_file(self.lake, table, file.path, mine, FEWEST_COPIED)
+                return taken, rest, costs
+            rows = read_file(self.lake, table, file.path).cast(table.arrow_schema)
+            return rows_of(rows, np.flatnonzero(mine)), None, costs
 
     def _rows_of(self, file: LiveFile, keys: I64) -> Bools:
         """Which rows of a file are of some keys (ascending)."""
@@ -656,6 +737,13 @@ class Writer:
                 self.waiting.setdefault(month, []).append(mine)
                 if sum(piece.num_rows for piece in self.waiting[month]) >= ROWS_OF_FILE:
                     self._write(month)
+
+    def take(self, rest: NewFile | pa.Table) -> None:
+        """Take up a file that is written already, or rows too few for one."""
+        if isinstance(rest, NewFile):
+            self.files.append(rest)
+        else:
+            self.add(rest)
 
     def finish(self) -> None:
         """Write the rest."""

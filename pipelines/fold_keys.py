@@ -52,7 +52,11 @@ def _hash_bytes(data: U8, offsets: I32, out: U64) -> None:
 
 def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """A column as one array."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return (
+        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    )  # the latter copies even one
 
 
 def hash_of_texts(column: pa.Array | pa.ChunkedArray) -> U64:

@@ -31,6 +31,11 @@ class Costs(dict[str, int]):
         finally:
             self[name] = self.get(name, 0) + time.thread_time_ns() - started
 
+    def add(self, more: Mapping[str, int]) -> None:
+        """Add what another thread's work cost."""
+        for name, nanoseconds in more.items():
+            self[name] = self.get(name, 0) + nanoseconds
+
 
 @contextmanager
 def step(name: str) -> Iterator[None]:

@@ -64,6 +64,7 @@ def test_whatever_the_batches_and_their_order(
     rng = random.Random(seed)
     monkeypatch.setattr(pipelines.curate, "ROWS_TOGETHER", rng.choice([20, 300, 250_000]))
     monkeypatch.setattr(pipelines.curate, "ROWS_OF_FILE", rng.choice([50, 400_000]))
+    monkeypatch.setattr(pipelines.curate, "FEWEST_COPIED", rng.choice([1, 10, 50_000]))
     lake = CuratedLake(tmp_path, limits=Limits(curated_rows=rng.choice([1, 500, 10_000]))).create()
     offsets = list(range(MESSAGES))
     rng.shuffle(offsets)

@@ -15,7 +15,7 @@ import pytest
 
 from lake_layout import sorted_runs
 from lake_layout.delta_log import log_path
-from lake_layout.files import NewFile, write_file
+from lake_layout.files import NewFile, put_file, write_file
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.live_files import live_files
 from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, RunSource, open_runs
@@ -312,8 +312,10 @@ def test_no_bucket_names_a_file_elsewhere(lake: Lake, tmp_path: Path, bucket: st
 LEAST = RunSource(TABLE, "homes", (), None, "k", "month", least=True)
 
 
-def put(lake: Lake, month: date | None, keys: list[int], remove: bool = False) -> int:
-    """Add keys in a month, in place of all files that are there or beside them; the new version."""
+def put(
+    lake: Lake, month: date | None, keys: list[int], remove: bool = False, copied: Sequence[int] = ()
+) -> int:
+    """Add keys in a month, in place of all files that are there or beside them, copied ones too; the new version."""
     stage = Stage("keys", (TABLE,), TABLE)
 
     def plan(progress: Progress) -> Plan:
@@ -322,11 +324,18 @@ def put(lake: Lake, month: date | None, keys: list[int], remove: bool = False) -
 
     claim = begin_batch(lake, stage, plan, "code")
     assert claim is not None
-    many = len(keys)
-    rows = pa.table({"kind": ["good"] * many, "bucket": ["b"] * many, "k": keys, "v": [0] * many})
+    files = [write_file(lake, TABLE, good(keys), month)]
+    if copied:
+        files.append(put_file(lake, TABLE, good(copied), month, copied=True))
     there = [NewFile(TABLE.name, f.path, f.size, f.partition, f.rows, "") for f in live_files(lake, TABLE)]
-    commit_table(lake, claim, TABLE, [write_file(lake, TABLE, rows, month)], there if remove else [])
+    commit_table(lake, claim, TABLE, files, there if remove else [])
     return lake.version(TABLE)
+
+
+def good(keys: Sequence[int]) -> pa.Table:
+    """Rows that count."""
+    many = len(keys)
+    return pa.table({"kind": ["good"] * many, "bucket": ["b"] * many, "k": list(keys), "v": [0] * many})
 
 
 def homes(lake: Lake, folder: Path, version: int, keys: list[int]) -> list[int | None]:
@@ -359,3 +368,29 @@ def test_the_least_values_of_what_a_batch_only_rewrote_add_nothing(lake: Lake, t
         version = put(lake, march, list(range(100)), remove=True)
         homes(lake, tmp_path / "index", version, [1])
     assert sum(path.stat().st_size for path in runs_of(tmp_path / "index")) == 100 * 16
+
+
+@pytest.mark.parametrize("looked_at", [[0, 1, 2], [1, 2], [2], [0, 2]])
+def test_rows_that_were_only_copied_are_known_whenever_the_index_is_refreshed(
+    lake: Lake, tmp_path: Path, looked_at: list[int]
+) -> None:
+    march = date(2026, 3, 1)
+    there = (march - date(1970, 1, 1)).days
+    versions = [
+        put(lake, march, [1, 2, 3]),
+        put(lake, march, [4], remove=True, copied=[1, 2, 3]),
+        put(lake, march, [3, 5], remove=True, copied=[1, 2, 4]),
+    ]
+    for place in looked_at:
+        last = [there if key <= (3, 4, 5)[place] else None for key in range(1, 7)]
+        assert homes(lake, tmp_path / "index", versions[place], [1, 2, 3, 4, 5, 6]) == last
+
+
+def test_rows_that_were_copied_are_not_read_again(lake: Lake, tmp_path: Path) -> None:
+    march = date(2026, 3, 1)
+    homes(lake, tmp_path / "index", put(lake, march, [1, 2]), [1])
+    version = put(lake, march, [3], remove=True, copied=[1, 2])
+    for copy in live_files(lake, TABLE):
+        if copy.rows == 2:
+            lake.store.delete(f"{TABLE.name}/{copy.path}")
+    assert homes(lake, tmp_path / "index", version, [1, 2, 3]).count(None) == 0
