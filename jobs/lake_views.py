@@ -6,7 +6,7 @@ connection can do nothing outside itself: no file, no network, no settings.
 
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
 ``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names. Where a
-time is asked for, ``curated.*`` shows them as they were then instead.
+time is asked for, ``curated.*`` shows them as they were then instead. ``curated.order_alias`` is a view of others.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from jobs.order_alias import ORDER_ALIAS, SAID_IN, order_alias_sql
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
 from schemas.table import Field, Table
@@ -59,10 +60,12 @@ class View:
     Attributes:
         table: its declaration.
         delta: the handle it is read through; None where the table is not there yet (the view is then empty).
+        made_of_others: whether there is no such table, only a view of others.
     """
 
     table: Table
     delta: DeltaTable | None
+    made_of_others: bool = False
 
     @property
     def version(self) -> int | None:
@@ -81,8 +84,10 @@ class LakeViews:
     connection: duckdb.DuckDBPyConnection
     views: Mapping[str, View]
 
-    def rows(self, view: View) -> int:
-        """How many rows a view shows."""
+    def rows(self, view: View) -> int | None:
+        """How many rows a view shows; None where one would have to reckon it to know."""
+        if view.made_of_others:
+            return None
         if view.table not in CURATED:
             return view.rows()
         found = self.connection.execute(f"SELECT count(*) FROM {view.table.view_name}").fetchone()  # noqa: S608
@@ -129,6 +134,9 @@ def lake_views(
                 show(connection, view.table, _dataset(view, leave_out(view)) if was is None else was)
                 if view.table.name in now:
                     show_now(connection, view.table, now[view.table.name])
+            if then is None and {*SAID_IN} <= {*tables}:
+                connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
+                opened.append(View(ORDER_ALIAS, None, made_of_others=True))
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from jobs.lake_views import LakeViews, Now
+    from jobs.lake_views import LakeViews, Now, View
 
 SQL_ERROR = 2
 _DISCARDED_AT_ONCE = 10_000
@@ -184,7 +184,7 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
             {
                 "table": view.table.view_name,
                 "doc": view.table.doc,
-                "exists": view.delta is not None,
+                "exists": view.delta is not None or view.made_of_others,
                 "version": view.version,
                 "rows": lake.rows(view),
                 "columns": [
@@ -200,7 +200,7 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
     cells = [
         [
             view.table.view_name,
-            f"{lake.rows(view):,}" if view.delta is not None else "not there yet",
+            _rows_of(lake, view),
             ", ".join(field.name for field in visible(view.table)),
         ]
         for view in views
@@ -211,3 +211,9 @@ def _list_tables(lake: LakeViews, *, as_json: bool, as_csv: bool) -> None:
         csv.writer(sys.stdout).writerows([names, *cells])
         return
     print_grid(names, cells, [False, True, False])
+
+
+def _rows_of(lake: LakeViews, view: View) -> str:
+    if view.made_of_others:
+        return "a view of others"
+    return f"{lake.rows(view):,}" if view.delta is not None else "not there yet"

@@ -141,6 +141,8 @@ def test_without_sql_the_tables_are_listed(small: SmallLake) -> None:
     listed = {table["table"]: table for table in json.loads(query(small, "--json").stdout)}
     assert listed["ops.ledger"]["rows"] == 60
     assert not listed["normalised.encounter"]["exists"]
+    assert listed["curated.order_alias"]["exists"]
+    assert listed["curated.order_alias"]["rows"] is None
     assert [column["name"] for column in listed["ops.ledger"]["columns"]] == [f.name for f in LEDGER.fields]
 
 
