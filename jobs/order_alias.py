@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import pyarrow as pa
-
 from schemas.table import INSTANT, Field, Table
 from schemas.tables.columns import DELETED, text
 from schemas.tables.normalised import (
@@ -55,7 +53,7 @@ def order_alias_sql() -> str:
     """The query of the view, over the views of ``SAID_IN``."""
     said = " UNION ALL ".join(_said(table) for table in SAID_IN)
     numbers = " UNION ALL ".join(
-        f"SELECT '{kind}' AS kind, {number} AS number, {authority} AS authority, * FROM said WHERE {when}"
+        f"SELECT '{kind}' AS kind, {number} AS number, {authority} AS authority, * FROM said WHERE {when}"  # noqa: S608
         for kind, number, authority, when in (
             ("placer", "placer_order", "placer_authority", "known_as = 'filler'"),
             ("group", "group_number", "group_authority", "true"),
