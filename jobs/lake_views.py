@@ -134,7 +134,7 @@ def lake_views(
                 show(connection, view.table, _dataset(view, leave_out(view)) if was is None else was)
                 if view.table.name in now:
                     show_now(connection, view.table, now[view.table.name])
-            if then is None and {*SAID_IN} <= {*tables}:
+            if then is None and {*SAID_IN, *CURATED} <= {*tables}:
                 connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
             _lock(connection)
