@@ -64,7 +64,7 @@ from pipelines.fold_versions import rows_of
 from pipelines.parts import coded, from_bytes, to_bytes
 from pipelines.steps import Costs, count_steps
 from schemas.errors import LakeError
-from schemas.fold import Fold, RowFold
+from schemas.fold import Fold
 from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.curated import FOLDS, curated
@@ -97,8 +97,7 @@ FOLD_OF: Mapping[str, Fold] = {curated(fold).name: fold for fold in FOLDS}
 
 def inputs_of(fold: Fold) -> tuple[str, ...]:
     """Names of the normalised tables that a fold reads, its own first."""
-    echoes = fold.echoes if isinstance(fold, RowFold) else ()
-    return tuple(dict.fromkeys([fold.table.name, *(echo.table for echo in echoes)]))
+    return tuple(dict.fromkeys([fold.table.name, *(echo.table for echo in fold.echoes)]))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def state_of(
     Args:
         fold: the fold.
         rows: rows of the fold's normalised table; strings may be dictionaries.
-        echoes: rows of other normalised tables, by name, that take back what the fold's things say
+        echoes: rows of other normalised tables, by name, that say something of the fold's things
             (``fold.echoes``).
         sources: settings of the senders: within what their numbers are unique.
         aliases: ``ALIASES_SCHEMA``, of this fold, what is known so far and what ``rows`` say.
@@ -73,11 +73,10 @@ def state_of(
         ignored = has_code(rows, fold.ignored)
         rows = rows.filter(pa.array(~ignored)) if ignored.any() else rows
     pieces = [_versions(fold, rows, sources, aliases)]
-    if isinstance(fold, RowFold):
-        for echo in fold.echoes:
-            theirs = rows if echo.table == fold.table.name else echoes.get(echo.table)
-            if theirs is not None and theirs.num_rows:
-                pieces.append(_echoed(fold, echo, theirs, sources, aliases))
+    for echo in fold.echoes:
+        theirs = rows if echo.table == fold.table.name else echoes.get(echo.table)
+        if theirs is not None and theirs.num_rows:
+            pieces.append(_echoed(fold, echo, theirs, sources, aliases))
     return join(fold, *pieces)
 
 
@@ -309,9 +308,11 @@ def _one_register_per_group(state: pa.Table) -> pa.Table:
     return _with(state, "register", pa.array(int64(state, "register")[first[units]].astype(np.int8)))
 
 
-def _echoed(fold: RowFold, echo: Echo, rows: pa.Table, sources: Sources, aliases: pa.Table) -> pa.Table:
-    """What rows elsewhere take back, as versions of this fold."""
+def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: pa.Table) -> pa.Table:
+    """What rows elsewhere say, or take back, as versions of this fold."""
     rows = rows.filter(pa.array(has_code(rows, echo.when)))
+    if echo.also is not None and rows.num_rows:
+        rows = rows.filter(pa.array(has_code(rows, echo.also)))
     schema = pa.schema([(one.name, one.type) for one in fold.table.fields])
     origin = {field.name for field in ORIGIN}
     mapped = pa.table(
@@ -329,11 +330,12 @@ def _echoed(fold: RowFold, echo: Echo, rows: pa.Table, sources: Sources, aliases
         mapped = mapped.filter(pa.array(named))
         hasher = Hasher(mapped, sources)
     count = mapped.num_rows
-    state = _versions(fold, mapped, sources, aliases)
+    state = _with(_versions(fold, mapped, sources, aliases), "echo", pa.array(np.ones(count, bool)))
+    if isinstance(fold, FieldFold):
+        return state
     group = hasher.joined(fold.scope).view(np.int64) if fold.scope is not None else np.zeros(count, np.int64)
     state = _with(state, "group_hash", pa.array(group))
-    state = _with(state, "register", pa.array(np.full(count, Register.RESET, np.int8)))
-    return _with(state, "echo", pa.array(np.ones(count, bool)))
+    return _with(state, "register", pa.array(np.full(count, Register.RESET, np.int8)))
 
 
 def _as_state(fold: Fold, columns: Mapping[str, pa.ChunkedArray | pa.Array], count: int) -> pa.Table:

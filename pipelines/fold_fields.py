@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed, text_column, whole
-from pipelines.fold_versions import NONE, Rank, greatest, int64, later, number, taken
+from pipelines.fold_versions import NONE, Rank, flags, greatest, int64, later, number, taken
 from schemas.fold import DELETED, Events, FieldFold, Owns
 
 
@@ -183,6 +183,8 @@ def read_fields(fold: FieldFold, state: pa.Table, rank: Rank) -> tuple[dict[str,
     chosen = {value[0]: picker.best(_said(state, value)) for value in fold.values}
     columns: dict[str, pa.Array] = {}
     hidden = np.zeros(len(last), bool)
+    if fold.echoes:
+        hidden |= picker.best(np.flatnonzero(~flags(state, "echo"))) == NONE
     for events in fold.events:
         happened = _happened(events, state)
         event = picker.best(np.flatnonzero(happened.tells))

@@ -137,17 +137,21 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Rows that say of a thing of another key, or table, that what came before is no longer so.
+    """Rows that speak of a thing of another key, or table: in a row fold, that what came before is no longer so.
+
+    They make no thing be shown that only they speak of.
 
     Attributes:
         table: the normalised table they come from.
         when: which of its rows.
-        columns: column of this fold → column of that row; those of the key, and the status.
+        columns: column of this fold → column of that row; those of the key, the status, and what else is said.
+        also: what its rows must be besides.
     """
 
     table: str
     when: Codes
     columns: Mapping[str, str]
+    also: Codes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +261,7 @@ class FieldFold:
         events: registers that events set and unset.
         groups: ways to name what is told apart within the thing; what names none is said of all of them.
         ignored: rows that say nothing of it.
+        echoes: rows elsewhere that say something of it.
     """
 
     table: Table
@@ -266,9 +271,11 @@ class FieldFold:
     events: tuple[Events, ...] = ()
     groups: tuple[Key, ...] = ()
     ignored: Codes | None = None
+    echoes: tuple[Echo, ...] = ()
 
     def __post_init__(self) -> None:
         columns = [*self.sets, *(one for value in self.values for one in value)]
+        columns += [one for echo in self.echoes for one in echo.columns]
         heads = {value[0] for value in self.values}
         for events in self.events:
             columns += [events.column, *([events.told_in] if events.told_in else [])]

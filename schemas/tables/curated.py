@@ -208,12 +208,28 @@ SERVICE_REQUEST_FOLD = FieldFold(
 )
 """An ORC without a detail, as in a cancellation, speaks of all that its number orders."""
 
+_SAID_BY_ORC = (
+    "placer_order", "placer_authority", "filler_order", "filler_authority", "order_control", "order_status",
+    "effective_time", "effective_time_precision", "effective_time_offset", "control_reason", "control_reason_display",
+    "control_reason_system",
+)  # fmt: skip
+
 MEDICATION_REQUEST_FOLD = FieldFold(
     MEDICATION_REQUEST,
     _order("event_date", beside="code:medication", more="code:medication"),
     values=values_of(MEDICATION_REQUEST, _ORIGIN),
     events=(_ASKED, _CONTROL),
+    echoes=(
+        Echo(
+            SERVICE_REQUEST.name,
+            _codes("stated_in", "ORC"),
+            MappingProxyType({name: name for name in _SAID_BY_ORC}),
+            also=_codes("message_code", "ORM"),
+        ),
+    ),
 )
+"""An ORC without a detail in an ORM does not tell whether medication is meant: it counts for the medication that its
+number orders, and makes none. In OMP and RDE it states a medication request by itself."""
 
 _GIVEN = "code:medication start_time give_number administration_number stated_in"
 

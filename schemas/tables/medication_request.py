@@ -1,4 +1,4 @@
-"""``normalised/medication_request``: from RXO and RXE (HL7 v2.5.1 §4.14.1, §4.14.4)."""
+"""``normalised/medication_request``: from RXO, RXE and ORC (HL7 v2.5.1 §4.14.1, §4.14.4, §4.5.1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ MEDICATION_REQUEST = normalised(
     "What a message says of a prescription or a medication order.",
     *SUBJECT,
     *ORDER,
-    text("stated_in", "Segment that states it: RXO (as ordered) or RXE (as encoded by the pharmacy)."),
+    text(
+        "stated_in",
+        "Segment that states it: RXO (as ordered), RXE (as encoded by the pharmacy), or ORC where the order has no "
+        "detail, as in a cancellation.",
+    ),
     text("order_control", "Order control (HL7 table 0119).", "ORC-1.1"),
     text("order_status", "Order status (HL7 table 0038).", "ORC-5.1"),
     text("group_number", "Placer group number.", "ORC-4.1.1"),

@@ -218,6 +218,28 @@ def test_an_order_first_known_by_its_placer_is_the_same_order_later(
     assert_curated(lake, expected(rows))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_an_order_without_its_detail_counts_for_the_medication_of_its_number(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """Nothing tells of what the cancellation is, so it makes no medication where there is none."""
+    header = "MSH|^~\\&|HIS|H|||202604{}0800||{}|{}|P|2.3.1\rPID|1||123^^^H\r"
+    messages = [
+        header.format(10, "ORM^O01", "A") + "ORC|NW|P1^HIS\rRXO|AMOX^Amoxicillin^L|500||mg\r",
+        header.format(12, "ORM^O01", "B") + "ORC|OC|P1^HIS\rORC|OC|P2^HIS\r",
+        header.format(11, "RDE^O11", "C") + "ORC|NW|P1^HIS|F1^PHARM\rRXE||AMOX^Amoxicillin^L|500||mg\r",
+    ]
+    rows = rows_of([(one.encode(), "test") for one in messages])
+    lake = CuratedLake(tmp_path).create()
+    for number in order:
+        lake.put(rows, [number])
+        curate_all(lake)
+    assert_curated(lake, expected(rows))
+    with lake_views(lake.lake) as views:
+        sql = "SELECT filler_order, medication_code, request, state FROM curated.medication_request"
+        assert views.connection.execute(sql).fetchall() == [("F1", "AMOX", "NW", "CA")]
+
+
 def result(
     filler: str, day: str, value: str, status: str = "F", *, placer: str = "", code: str = "718-7"
 ) -> bytes:

@@ -1,14 +1,14 @@
 """Medication: ordered (OMP), encoded (RDE), dispensed (RDS), given (RAS) and to be given (RGV) (HL7 v2.5.1 §4.13).
 
 Before v2.4 all of them had the trigger O01. RXE states the order as the pharmacy encoded it; an RXO beside it is the
-same order as it was placed, and no row of its own.
+same order as it was placed, and no row of its own. An ORC without a detail states a request in OMP and RDE.
 """
 
 from __future__ import annotations
 
 from schemas.hl7v2.mapping import Family, TableMapping, code, coded, mapping, practitioner, timing, triggers
 from schemas.hl7v2.mappings.finance import CHARGE_ITEM_FROM_FT1
-from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, ORDER_FROM_ORC
+from schemas.hl7v2.mappings.order_groups import DETAILS, OBSERVATION_FROM_OBX, ORDER_FROM_ORC
 from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 from schemas.hl7v2.mappings.visits import VISIT
 from schemas.tables.medication_administration import MEDICATION_ADMINISTRATION
@@ -79,6 +79,29 @@ MEDICATION_REQUEST_FROM_RXO = mapping(
     unless=("RXE",),
     constants={"stated_in": "RXO"},
 )
+
+MEDICATION_REQUEST_FROM_ORC = mapping(
+    MEDICATION_REQUEST,
+    "ORC",
+    {
+        **VISIT,
+        **ORDER_FROM_ORC,
+        "order_control": "ORC-1.1",
+        "order_status": "ORC-5.1",
+        "group_number": "ORC-4.1.1",
+        **practitioner("orderer", "ORC-12"),
+        "priority": "TQ1-9.1 ORC-7.6",
+        "ordered_time": "ORC-9",
+        "effective_time": "ORC-15",
+        **timing("ORC-7"),
+        **code("control_reason", "ORC-16"),
+        "notes": "NTE-3",
+    },
+    version="ORC-9",
+    unless=DETAILS,
+    constants={"stated_in": "ORC"},
+)
+"""A cancellation, say: of messages that order nothing but medication."""
 
 MEDICATION_REQUEST_FROM_RXE = mapping(
     MEDICATION_REQUEST,
@@ -323,7 +346,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "OMP",
         triggers("O09"),
-        _REQUESTS,
+        (*_REQUESTS, MEDICATION_REQUEST_FROM_ORC),
         "Orders of medication.",
         "HL7 v2.5.1 §4.13.3",
         default_trigger="O09",
@@ -331,7 +354,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "RDE",
         triggers("O01 O11 O25"),
-        _REQUESTS,
+        (*_REQUESTS, MEDICATION_REQUEST_FROM_ORC),
         "Orders of medication as the pharmacy encoded them, and refills.",
         "HL7 v2.5.1 §4.13.5, §4.13.13",
         default_trigger="O11",
