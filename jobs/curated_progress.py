@@ -1,41 +1,98 @@
-"""How far the curated tables have come."""
+"""How far the curated tables, and those of identity, have come."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
 
 from lake_layout.added_since import files_added
 from lake_layout.claims import batch_app_id
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
-from schemas.tables.curation import CURATION, NORMALISED_OF, STAGE, progress_id
+from schemas.table import Table
+from schemas.tables import curation, identification
 
 _LOOKED_AT_TOGETHER = 8
 
+News = dict[str, tuple[tuple[int, int], int]]
+"""By normalised table with news: the versions after and up to which they lie, and how many rows they are."""
 
-def uncurated(lake: Lake) -> dict[str, tuple[tuple[int, int], int]]:
-    """By normalised table with news: the versions after and up to which they lie, and how many rows they are."""
-    reached = curated_up_to(lake) or dict.fromkeys(NORMALISED_OF, 0)
 
-    def look(name: str) -> tuple[tuple[int, int], int]:
-        table, begin = NORMALISED_OF[name], reached[name]
-        end = int(current_handle(lake, table).version())
-        return (begin, end), sum(file.rows for file in files_added(lake, table, begin, end))
+@dataclass(frozen=True)
+class _Follower:
+    """A stage that follows normalised tables.
 
-    with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
-        found = dict(zip(NORMALISED_OF, pool.map(look, NORMALISED_OF), strict=True))
-    return {name: news for name, news in found.items() if news[1]}
+    Attributes:
+        stage: its name.
+        tables: what it follows.
+        last: its last table, which has its progress.
+        progress_id: normalised table → app id of the progress on it.
+    """
+
+    stage: str
+    tables: Mapping[str, Table]
+    last: Table
+    progress_id: Callable[[str], str]
+
+    def up_to(self, lake: Lake) -> dict[str, int] | None:
+        """Versions that it has reached; None before its first batch."""
+        try:
+            last = current_handle(lake, self.last)
+        except LakeError as error:
+            if error.code != "LAKE-TABLE-MISSING":
+                raise
+            return None
+        if last.transaction_version(batch_app_id(self.stage)) is None:
+            return None
+        return {name: last.transaction_version(self.progress_id(name)) or 0 for name in self.tables}
+
+    def news(self, lake: Lake) -> News:
+        """What it has not taken in."""
+        reached = self.up_to(lake) or dict.fromkeys(self.tables, 0)
+
+        def look(name: str) -> tuple[tuple[int, int], int]:
+            table, begin = self.tables[name], reached[name]
+            end = int(current_handle(lake, table).version())
+            return (begin, end), sum(file.rows for file in files_added(lake, table, begin, end))
+
+        with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
+            found = dict(zip(self.tables, pool.map(look, self.tables), strict=True))
+        return {name: news for name, news in found.items() if news[1]}
+
+
+_CURATE: Final = _Follower(curation.STAGE, curation.NORMALISED_OF, curation.CURATION, curation.progress_id)
+_IDENTITY: Final = _Follower(
+    identification.STAGE, identification.STATING, identification.IDENTIFICATION, identification.progress_id
+)
+
+
+def uncurated(lake: Lake) -> News:
+    """What is normalised and not folded into the curated tables."""
+    return _CURATE.news(lake)
+
+
+def unidentified(lake: Lake) -> News:
+    """What is normalised and not taken into who is who."""
+    return _IDENTITY.news(lake)
 
 
 def curated_up_to(lake: Lake) -> dict[str, int] | None:
     """Versions of the normalised tables up to which the curated ones have their rows; None before the first batch."""
-    try:
-        last = current_handle(lake, CURATION)
-    except LakeError as error:
-        if error.code != "LAKE-TABLE-MISSING":
-            raise
-        return None
-    if last.transaction_version(batch_app_id(STAGE)) is None:
-        return None
-    return {name: last.transaction_version(progress_id(name)) or 0 for name in NORMALISED_OF}
+    return _CURATE.up_to(lake)
+
+
+def identified_up_to(lake: Lake) -> dict[str, int] | None:
+    """Versions of the normalised tables up to which who is who was found; None before the first batch."""
+    return _IDENTITY.up_to(lake)
+
+
+def followed_up_to(lake: Lake) -> dict[str, int]:
+    """Versions of normalised tables that all who follow them have reached; without those that nobody follows yet."""
+    found: dict[str, int] = {}
+    for follower in (_CURATE, _IDENTITY):
+        for name, version in (follower.up_to(lake) or {}).items():
+            found[name] = min(version, found.get(name, version))
+    return found

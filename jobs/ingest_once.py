@@ -16,6 +16,7 @@ from jobs.run_stages import (
     Outcome,
     check_landed,
     curate_batch,
+    identify_batch,
     land_batch,
     normalise_batch,
     normalised_up_to,
@@ -31,7 +32,7 @@ PAUSE = 0.2
 class StageReport(TypedDict):
     """What one stage did: messages, batches, seconds, CPU seconds by step, messages by disposition (normalise only).
 
-    Of curate, rows of normalised tables stand for messages.
+    Of curate and identity, rows of normalised tables stand for messages.
     """
 
     messages: int
@@ -56,7 +57,7 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     always something new.
 
     Returns:
-        ``<stage> <modality>`` → report; ``curate`` → report of all modalities.
+        ``<stage> <modality>`` → report; ``curate`` and ``identity`` → report of all modalities.
     """
     report: dict[str, StageReport] = {}
     for context in contexts:
@@ -77,19 +78,22 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
 
 
 def curate_once(contexts: Sequence[Context]) -> dict[str, StageReport]:
-    """Fold all new normalised rows into the curated tables.
+    """Fold all new normalised rows into the curated tables, and find who is who.
 
     Returns:
-        ``curate`` → report.
+        ``curate`` and ``identity`` → report.
     """
     context = contexts[0]  # whatever modality the rows are of
     for one in contexts:
         prepare(one)
     prepare_curated(context)
-    upkeep, done = Maintenance("curate"), _nothing_yet()
-    _all_batches(curate_batch, 1, context, upkeep, done)
-    upkeep.now(context)
-    return {"curate": done}
+    report = {}
+    for stage, run in (("curate", curate_batch), ("identity", identify_batch)):
+        upkeep, done = Maintenance(stage), _nothing_yet()
+        _all_batches(run, 1, context, upkeep, done)
+        upkeep.now(context)
+        report[stage] = done
+    return report
 
 
 def ingest_side_by_side(

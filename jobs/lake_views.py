@@ -30,6 +30,7 @@ from schemas.table import Field, Table
 from schemas.tables import TABLES
 from schemas.tables.curated import CURATED, HIDDEN
 from schemas.tables.curation import CURATE_TABLES
+from schemas.tables.identification import IDENTITY_TABLES
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -98,7 +99,7 @@ class LakeViews:
 @contextmanager
 def lake_views(
     lake: Lake,
-    tables: Sequence[Table] = (*TABLES, *CURATE_TABLES),
+    tables: Sequence[Table] = (*TABLES, *CURATE_TABLES, *IDENTITY_TABLES),
     *,
     at_once: bool = True,
     leave_out: Callable[[View], Collection[str]] = lambda _: (),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.batch_memory import collect_cycles
-from jobs.curated_progress import curated_up_to
+from jobs.curated_progress import followed_up_to
 from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
 from schemas.table import Table
 from schemas.tables.curation import CURATE_TABLES
+from schemas.tables.identification import IDENTITY_TABLES
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 EVERY = 10
@@ -18,7 +19,7 @@ EVERY = 10
 
 @dataclass
 class Maintenance:
-    """Keeps the tables of a stage (``land``, ``normalise`` or ``curate``) in shape, some after each batch.
+    """Keeps the tables of a stage (``land``, ``normalise``, ``curate``, ``identity``) in shape, some after each batch.
 
     Attributes:
         stage: whose tables.
@@ -45,6 +46,8 @@ class Maintenance:
         modality = context.modality
         if self.stage == "curate":
             return CURATE_TABLES
+        if self.stage == "identity":
+            return IDENTITY_TABLES
         return (modality.raw,) if self.stage == "land" else (*modality.tables, QUARANTINE, LEDGER)
 
     def _maintain(self, context: Context, tables: tuple[Table, ...]) -> None:
@@ -56,6 +59,6 @@ class Maintenance:
             maintain(lake, context.modality.raw, read_up_to=read)
         elif self.stage == "normalise":
             # nobody follows these commits before the first batch of curate, which may take the live rows for them
-            maintain_all(lake, tables, curated_up_to(lake) or {})
+            maintain_all(lake, tables, followed_up_to(lake))
         else:
             maintain_all(lake, tables)

@@ -13,7 +13,7 @@ import io
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
@@ -27,6 +27,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.ranges import (
     OffsetRange,
+    TopicState,
     app_id,
     describe_topic,
     plan_ranges,
@@ -35,7 +36,7 @@ from connectors.kafka.ranges import (
     require_same_topic,
     split_ranges,
 )
-from jobs.curated_progress import uncurated
+from jobs.curated_progress import uncurated, unidentified
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim
 from lake_layout.handles import current_handle
@@ -45,6 +46,8 @@ from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import Plan, Progress, Stage, begin_batch
 from pipelines.curate import Batch as CurateBatch
 from pipelines.curate import Curate
+from pipelines.identify import Batch as IdentityBatch
+from pipelines.identify import Identify
 from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of
@@ -54,7 +57,9 @@ from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import Table
-from schemas.tables.curation import CURATE_TABLES, CURATION, NORMALISED_OF, STAGE, progress_id
+from schemas.tables import curation, identification
+from schemas.tables.curation import CURATE_TABLES, CURATION, NORMALISED_OF
+from schemas.tables.identification import IDENTIFICATION, IDENTITY_TABLES, STATING
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
@@ -145,11 +150,32 @@ def check_landed(context: Context) -> None:
     Raises:
         LakeError: ``LAKE-PLACE``.
     """
-    state = describe_topic(context.connection, context.topic)
+    state = topic_of(context)
+    if state is None:
+        return
     places = {
         app_id(state.topic, state.topic_id, number): (state.topic_id, number) for number in state.partitions
     }
     check_place(context.lake, context.modality.raw, places)
+
+
+def topic_of(context: Context) -> TopicState | None:
+    """The topic as it is; None where it is not awaited, not there, and never was.
+
+    Raises:
+        LakeError, TransportError, ConfigError: as ``describe_topic``.
+    """
+    try:
+        return describe_topic(context.connection, context.topic)
+    except LakeError as error:
+        modality = context.modality
+        if (
+            error.code != "KAFKA-TOPIC-MISSING"
+            or modality.awaited
+            or newest_version(context.lake, modality.raw)
+        ):
+            raise
+        return None
 
 
 def land_batch(context: Context) -> Outcome | None:
@@ -159,7 +185,9 @@ def land_batch(context: Context) -> Outcome | None:
 
     # A claim on an earlier life of the topic can never be fulfilled; neither can one on records whose loss was
     # accepted since. With these in the hash such a claim is rolled back, and planned anew.
-    state = describe_topic(context.connection, context.topic)
+    state = topic_of(context)
+    if state is None:
+        return None
     code = code_hash(
         context.sources, modality.name, str(modality.version), state.topic_id, str(context.accept_loss)
     )
@@ -225,29 +253,16 @@ def normalise_batch(context: Context) -> Outcome | None:
 
 
 def prepare_curated(context: Context) -> None:
-    """Create what is missing: the tables of the curate stage."""
-    context.lake.create_missing(CURATE_TABLES)
+    """Create what is missing: the tables of the curate stage, and of identity."""
+    context.lake.create_missing((*CURATE_TABLES, *IDENTITY_TABLES))
 
 
 def curate_batch(context: Context) -> Outcome | None:
     """Fold one batch of new normalised rows, of all modalities, into the curated tables; None where nothing is new."""
     lake = context.lake
-    stage = Stage(STAGE, CURATE_TABLES, CURATION)
-
-    def plan(progress: Progress) -> Plan | None:
-        begin = {name: progress.version(progress_id(name)) or 0 for name in NORMALISED_OF}
-        with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
-            ends = list(pool.map(lambda name: _curated_end(context, name, begin[name]), begin))
-        end = {name: upto for name, upto in zip(begin, ends, strict=True) if upto is not None}
-        if not end:
-            return None
-        return Plan(
-            begin={progress_id(name): begin[name] for name in end},
-            end={progress_id(name): upto for name, upto in end.items()},
-            pins={},
-        )
-
-    claim = begin_batch(lake, stage, plan, code_hash(context.sources, STAGE))
+    stage = Stage(curation.STAGE, CURATE_TABLES, CURATION)
+    plan = functools.partial(_next_rows, context, NORMALISED_OF, curation.progress_id)
+    claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
         return None
     batch = CurateBatch.of(lake, claim, context.sources, context.index)
@@ -260,17 +275,57 @@ def curate_lag(context: Context) -> int:
     return sum(waiting for _, waiting in uncurated(context.lake).values())
 
 
-def _curated_end(context: Context, name: str, done: int) -> int | None:
-    newest = newest_version(context.lake, NORMALISED_OF[name])
-    return _next_end(context, NORMALISED_OF[name], done, newest, context.limits.curated_rows)
+def identify_batch(context: Context) -> Outcome | None:
+    """Take one batch of new normalised rows, of all modalities, into who is who; None where nothing is new."""
+    lake = context.lake
+    stage = Stage(identification.STAGE, IDENTITY_TABLES, IDENTIFICATION)
+    plan = functools.partial(_next_rows, context, STATING, identification.progress_id)
+    claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
+    if claim is None:
+        return None
+    batch = IdentityBatch(lake, claim, context.sources)
+    rows = sum(file.rows for files in batch.files().values() for file in files)
+    return _run(context, claim, Identify(batch), rows)
+
+
+def identify_lag(context: Context) -> int:
+    """Rows of normalised tables that are not taken into who is who yet."""
+    return sum(waiting for _, waiting in unidentified(context.lake).values())
+
+
+def _next_rows(
+    context: Context, tables: Mapping[str, Table], progress_id: Callable[[str], str], progress: Progress
+) -> Plan | None:
+    """What of normalised tables is new to a stage: so many rows of each as a batch may have."""
+    begin = {name: progress.version(progress_id(name)) or 0 for name in tables}
+
+    def upto(name: str) -> int | None:
+        newest = newest_version(context.lake, tables[name])
+        return _next_end(context, tables[name], begin[name], newest, context.limits.curated_rows)
+
+    with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
+        ends = dict(zip(begin, pool.map(upto, begin), strict=True))
+    end = {name: version for name, version in ends.items() if version is not None}
+    if not end:
+        return None
+    return Plan(
+        begin={progress_id(name): begin[name] for name in end},
+        end={progress_id(name): version for name, version in end.items()},
+        pins={},
+    )
 
 
 def land_lag(context: Context) -> int:
-    """Offsets in Kafka that are not landed yet."""
-    lake, table = context.lake, context.modality.raw
-    raw = current_handle(lake, table)
-    state = describe_topic(context.connection, context.topic)
-    ranges = plan_ranges(state, raw.transaction_version, _NO_LIMIT, accept_loss=True)
+    """Offsets in Kafka that are not landed yet.
+
+    Raises:
+        LakeError: records were lost that were not landed.
+    """
+    raw = current_handle(context.lake, context.modality.raw)
+    state = topic_of(context)
+    if state is None:
+        return 0
+    ranges = plan_ranges(state, raw.transaction_version, _NO_LIMIT, accept_loss=context.accept_loss)
     return sum(r.end - r.start for r in ranges)
 
 

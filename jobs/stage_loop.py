@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,8 @@ from jobs.run_stages import (
     check_landed,
     curate_batch,
     curate_lag,
+    identify_batch,
+    identify_lag,
     land_batch,
     land_lag,
     normalise_batch,
@@ -32,8 +35,12 @@ STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context],
     "land": (land_batch, land_lag),
     "normalise": (normalise_batch, normalise_lag),
     "curate": (curate_batch, curate_lag),
+    "identity": (identify_batch, identify_lag),
 }
 """Stage → (run one batch, how many messages, or rows of tables, are left)."""
+
+BESIDE = {"curate": ("curate", "identity")}
+"""Stages whose batches one worker runs in turn."""
 
 
 BACKLOG = {"land": 10_000, "normalise": 10_000, "curate": 1_000_000}
@@ -45,6 +52,49 @@ no more, and the larger the batch the less it rewrites for each row."""
 
 NICENESS = {"land": 0, "normalise": 0, "curate": 10}
 """Where processors are scarce, messages are taken in before files are rewritten."""
+
+
+@dataclass
+class Lane:
+    """Batches of a stage on one modality, or on all.
+
+    Attributes:
+        stage: a key of ``STAGES``.
+        context: of the modality.
+        metrics: what is told of them.
+        upkeep: of the tables.
+        begun: whether a batch that a process before this one may have left open was looked for.
+    """
+
+    stage: str
+    context: Context
+    metrics: StageMetrics
+    upkeep: Maintenance = field(init=False)
+    begun: bool = False
+
+    def __post_init__(self) -> None:
+        self.upkeep = Maintenance(self.stage)
+
+    def run(self) -> tuple[int, float]:
+        """Run a batch, where anything is left; no look at claims and plans where nothing is.
+
+        Returns:
+            What is left then, and how many seconds the batch took.
+        """
+        run, lag = STAGES[self.stage]
+        looked_at = time.time()
+        left, took = lag(self.context), 0.0
+        if left or not self.begun:
+            outcome = run(self.context)
+            self.begun = True
+            if outcome is not None:
+                took = outcome.seconds
+                self.metrics.batch(outcome)
+                self.upkeep.after(self.context, outcome)
+                looked_at = time.time()
+                left = lag(self.context)
+        self.metrics.lag(left, looked_at)
+        return left, took
 
 
 class Stop:
@@ -72,33 +122,26 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
         config: the settings' file.
         parent: process id of the supervisor; it may be gone before this process has begun to look.
     """
-    run, lag = STAGES[stage]
     os.nice(NICENESS[stage])
     keep_memory()
     stop = Stop()
     settings = load_settings(config)
-    lanes = [(context, StageMetrics(stage, context.modality.name)) for context in contexts(settings)]
-    if stage == "curate":  # whatever modality the rows are of
-        lanes = [(lanes[0][0], StageMetrics(stage, EVERY_MODALITY))]
-    maintenance = Maintenance(stage)
-    for context, _ in lanes:
+    wired = contexts(settings)
+    lanes = [Lane(stage, context, StageMetrics(stage, context.modality.name)) for context in wired]
+    if stage in BESIDE:  # whatever modality the rows are of
+        lanes = [Lane(name, wired[0], StageMetrics(name, EVERY_MODALITY)) for name in BESIDE[stage]]
+    for context in wired:
         prepare(context)
         if stage == "land":
             check_landed(context)
-        if stage == "curate":
-            prepare_curated(context)
+    if stage == "curate":
+        prepare_curated(wired[0])
     while not stop.is_asked() and os.getppid() == parent:
         began = time.monotonic()
         busy, took = False, 0.0
-        for context, metrics in lanes:
-            outcome = run(context)
-            if outcome is not None:
-                took += outcome.seconds
-                metrics.batch(outcome)
-                maintenance.after(context, outcome)
-            looked_at = time.time()
-            left = lag(context)
-            metrics.lag(left, looked_at)
+        for lane in lanes:
+            left, seconds = lane.run()
+            took += seconds
             busy = busy or left >= BACKLOG[stage]
         pause = max(every, (1 + RESTS[stage]) * took)
         while not busy and (rest := pause - (time.monotonic() - began)) > 0 and not stop.is_asked():

@@ -30,7 +30,7 @@ EVERY_MODALITY: Final = "all"
 _OF = ["stage", "modality"]
 MESSAGES = Counter(
     "phl_stage_messages",
-    "Messages that a stage took in (land: landed; curate: rows of normalised tables).",
+    "Messages that a stage took in (land: landed; curate, identity: rows of normalised tables).",
     _OF,
 )
 BATCHES = Counter("phl_stage_batches", "Batches that a stage committed.", _OF)
@@ -50,7 +50,8 @@ DISPOSITIONS = Counter("phl_dispositions", "Messages by what became of them.", [
 STEP_SECONDS = Counter("phl_step_seconds", "CPU seconds that a step of a stage took.", [*_OF, "step"])
 LAG_MESSAGES = Gauge(
     "phl_stage_lag_messages",
-    "Offsets not yet landed, landed messages not yet normalised, or rows not yet curated, when the stage last looked.",
+    "Offsets not yet landed, landed messages not yet normalised, or rows not yet curated (or taken into who is who), "
+    "when the stage last looked.",
     _OF,
     multiprocess_mode="mostrecent",
 )
@@ -120,7 +121,11 @@ def worker_ended(stage: str, exit_code: int) -> None:
 def begin(stages: Sequence[str], modalities: Sequence[str]) -> None:
     """Show every stage from the start; nothing is known of earlier times, so lag in seconds counts from now."""
     for stage in stages:
-        for modality in [EVERY_MODALITY] if stage == "curate" else modalities:
+        if stage == "curate":
+            for name in ("curate", "identity"):
+                TAKEN_IN_UNTIL.labels(name, EVERY_MODALITY).set(time.time())
+            continue
+        for modality in modalities:
             TAKEN_IN_UNTIL.labels(stage, modality).set(time.time())
 
 

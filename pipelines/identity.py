@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.identity_components import I64, affected, components
+from pipelines.identity_components import I64, Bools, affected, components
 from pipelines.identity_edges import (
     STEWARD,
     condense,
@@ -45,13 +45,17 @@ from schemas.tables.identity import (
 )
 
 __all__ = [
+    "ENDS",
+    "Ends",
     "Identity",
+    "Touch",
     "affected",
     "components",
     "condense",
     "edges_of_links",
     "edges_of_patients",
     "edges_of_steward",
+    "ends_of",
     "join_seen",
     "once",
     "person_id",
@@ -125,8 +129,8 @@ def _last_reading(edges: pa.Table) -> pa.Table:
     return edges.filter(pa.array(kept, pa.bool_()))
 
 
-def _unresolved(edges: pa.Table) -> pa.Table:
-    """Edges with only the outcome and finding that they have by themselves."""
+def _own(edges: pa.Table) -> pa.ChunkedArray:
+    """Whether edges have an outcome by themselves, whatever others say."""
     alone = pc.equal(edges.column("key"), edges.column("to_key"))
     same_owner = pc.and_(
         *(
@@ -135,7 +139,12 @@ def _unresolved(edges: pa.Table) -> pa.Table:
         )
     )
     nothing = pc.and_(pc.equal(edges.column("outcome"), NOTHING), pc.or_(alone, same_owner))
-    own = pc.fill_null(pc.or_(pc.equal(edges.column("outcome"), REFUSED), nothing), False)
+    return pc.fill_null(pc.or_(pc.equal(edges.column("outcome"), REFUSED), nothing), False)
+
+
+def _unresolved(edges: pa.Table) -> pa.Table:
+    """Edges with only the outcome and finding that they have by themselves."""
+    own = _own(edges)
     for name in ("outcome", "code"):
         place = edges.schema.get_field_index(name)
         kept = pc.if_else(own, edges.column(name), pa.scalar(None, pa.string()))
@@ -198,18 +207,74 @@ def touched(edges: pa.Table, seen: pa.Table, changed: I64) -> tuple[pa.Table, pa
         replaced by what ``resolve`` makes of them.
     """
     edges = _unresolved(_last_reading(edges))
-    free = edges.column("outcome").is_null().to_numpy()
-    key, to_key = (edges.column(name).to_numpy().astype(np.int64) for name in ("key", "to_key"))
     patient, listed = (seen.column(name).to_numpy().astype(np.int64) for name in ("patient_key", "key"))
-    joins = (patient != listed) & np.isin(listed, np.concatenate([key[free], to_key[free]]))
-    one = np.concatenate([key[free], patient[joins], changed])
-    other = np.concatenate([to_key[free], listed[joins], changed])
-    chosen = affected(one, other, changed)
-    keys = np.concatenate([one[chosen], other[chosen]])
-    return (
-        edges.filter(pa.array(np.where(free, np.isin(key, keys), np.isin(key, changed)))),
-        seen.filter(pa.array(np.isin(patient, keys))),
-    )
+    touch = Touch.of(ends_of(edges), patient, listed, changed)
+    return edges.filter(pa.array(touch.edges(ends_of(edges)))), seen.filter(pa.array(touch.patients(patient)))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two ends of edges, by their keys.
+
+    Attributes:
+        key: of the first identifier.
+        to_key: of the second one.
+        free: whether what becomes of the edge depends on others.
+    """
+
+    key: I64
+    to_key: I64
+    free: Bools
+
+
+def ends_of(edges: pa.Table) -> Ends:
+    """The ends of edges; of ``PERSON_LINK`` the columns ``ENDS`` are enough, with an outcome or without."""
+    key, to_key = (edges.column(name).to_numpy().astype(np.int64) for name in ("key", "to_key"))
+    return Ends(key, to_key, ~_own(edges).to_numpy().astype(bool))
+
+
+ENDS = (
+    "key", "to_key", "outcome", "to_value", "to_authority", "former_value", "former_authority",
+)  # fmt: skip
+"""Columns of an edge that tell which component it stands in."""
+
+
+@dataclass(frozen=True)
+class Touch:
+    """What has to be resolved anew.
+
+    Attributes:
+        keys: of all identifiers in components that something changed in.
+        changed: keys of what changed.
+    """
+
+    keys: I64
+    changed: I64
+
+    @classmethod
+    def of(cls, ends: Ends, patient: I64, listed: I64, changed: I64) -> Touch:
+        """By union-find over all edges.
+
+        Args:
+            ends: of all edges.
+            patient: keys of patients beside whom messages list identifiers; those that no edge names may be left out.
+            listed: keys of these identifiers.
+            changed: as for ``touched``.
+        """
+        key, to_key = ends.key[ends.free], ends.to_key[ends.free]
+        joins = (patient != listed) & np.isin(listed, np.concatenate([key, to_key]))
+        one = np.concatenate([key, patient[joins], changed])
+        other = np.concatenate([to_key, listed[joins], changed])
+        chosen = affected(one, other, changed)
+        return cls(np.unique(np.concatenate([one[chosen], other[chosen]])), np.unique(changed))
+
+    def edges(self, ends: Ends) -> Bools:
+        """Which edges are touched."""
+        return np.where(ends.free, np.isin(ends.key, self.keys), np.isin(ends.key, self.changed))
+
+    def patients(self, patient: I64) -> Bools:
+        """Of which patients what is seen is touched."""
+        return np.isin(patient, self.keys)
 
 
 def _with_numbers(links: pa.Table) -> pa.Table:

@@ -20,7 +20,7 @@ class Difference:
         table: where rows are wrong.
         topic_id, partition: of the messages; empty and -1 where no message is concerned.
         first, last: least and greatest offset concerned (inclusive).
-        messages: how many messages (offsets) are concerned; of curated tables how many things.
+        messages: how many messages (offsets) are concerned; of curated tables how many things, of identity rows.
         expected, found: rows (or bytes) that should be there and that are.
         examples: some of the offsets.
         file: a file of the table, where the difference is one.
@@ -55,6 +55,7 @@ DIFFERENCES: Final = {
     "TABLE-REPLACED": "another table has taken the place of one that a stage wrote",
     "CURATED-DIFFERS": "a curated table says otherwise of things than all that was normalised makes of them",
     "CURATED-INDEX": "the local key index has things in other months than the curated table; remove its folder",
+    "IDENTITY-DIFFERS": "a table of who is who says otherwise than all that was normalised makes of it",
     "RAW-TABLE-UNKNOWN": "rows speak of a raw table that is not known",
     "OFFSET-GAP": "offsets were never landed and Kafka does not explain why",
     "OFFSET-AHEAD": "raw holds offsets that landing says it has not reached",

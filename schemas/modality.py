@@ -81,6 +81,7 @@ class Modality:
             copy of an unreadable message is unreadable for the same reason.
         declared: ``module:name`` of the declaration, where it is a module's: workers find it there, instead of
             its tables' and columns' hundreds of objects in every transform that they are sent.
+        awaited: whether its topic has to be there; while one that is not awaited is absent, nobody has sent anything.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Modality:
     triage: Callable[[pa.Table, Sources], pa.Array]
     parse: Callable[[pa.Table, Sources], Parsed]
     declared: str | None = None
+    awaited: bool = True
 
     def __reduce__(self) -> str | tuple[object, ...]:
         """By the place of its declaration, where it is the one that lies there."""

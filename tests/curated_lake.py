@@ -25,11 +25,12 @@ from lake_layout.location import LakeLocation
 from lake_layout.sorted_runs import IndexLocation
 from pipelines.fold import aliases_of, join_aliases, laid, state_of
 from pipelines.hl7v2.modality import HL7V2
+from pipelines.steward.modality import STEWARD
 from schemas.fold import Fold
+from schemas.modality import Modality
 from schemas.source import Source, Sources
 from schemas.table import INSTANT
 from schemas.tables.curated import FOLDS, curated
-from schemas.tables.normalised import NORMALISED
 
 RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 SOURCES = Sources.of(*(Source(name) for name in sorted({one.source for one in INSTITUTIONS} | {"test"})))
@@ -42,11 +43,16 @@ def city_messages(count: int, seed: int = 7) -> list[tuple[bytes, str]]:
     return [(one.payload, one.institution.source) for one in planned]
 
 
-def rows_of(messages: Sequence[tuple[bytes, str]]) -> dict[str, pa.Table]:
-    """Rows of all normalised tables, by name; ``offset`` is the message's place, at which it is received."""
+def rows_of(
+    messages: Sequence[tuple[bytes, str]], modality: Modality = HL7V2, first: int = 0
+) -> dict[str, pa.Table]:
+    """Rows of all normalised tables, by name; ``offset`` is the message's place from ``first`` on, at which it is
+    received."""
     payloads, names = [one for one, _ in messages], [name for _, name in messages]
-    envelope = HL7V2.envelopes(payloads, [SOURCES.get(name) for name in names])
-    received = pa.array([RECEIVED + timedelta(seconds=place) for place in range(len(messages))], INSTANT)
+    envelope = modality.envelopes(payloads, [SOURCES.get(name) for name in names])
+    received = pa.array(
+        [RECEIVED + timedelta(seconds=first + place) for place in range(len(messages))], INSTANT
+    )
     raw = pa.table(
         {
             "payload": pa.array(payloads, pa.binary()),
@@ -56,10 +62,10 @@ def rows_of(messages: Sequence[tuple[bytes, str]]) -> dict[str, pa.Table]:
             "message_type": envelope.column("message_type"),
         }
     )
-    parsed = HL7V2.parse(raw, SOURCES)
+    parsed = modality.parse(raw, SOURCES)
     place_of = parsed.messages.column("row").to_pylist() if "row" in parsed.messages.column_names else None
     tables = {}
-    for table in NORMALISED:
+    for table in modality.tables:
         rows = parsed.tables.get(table.name)
         if rows is None or not rows.num_rows:
             continue
@@ -71,9 +77,9 @@ def rows_of(messages: Sequence[tuple[bytes, str]]) -> dict[str, pa.Table]:
         months = [day and date(day.year, day.month, 1) for day in columns["event_date"].to_pylist()]
         columns |= {
             "event_month": pa.array(months, pa.date32()),
-            "topic_id": pa.array(["topic"] * len(message)),
+            "topic_id": pa.array([modality.topic] * len(message)),
             "partition": pa.array([0] * len(message), pa.int32()),
-            "offset": message.cast(pa.int64()),
+            "offset": pc.add(message.cast(pa.int64()), first),
             "source": pa.array(names).take(message),
             "received_at": received.take(message),
             "batch_number": pa.array([1] * len(message)),
@@ -129,14 +135,14 @@ class CuratedLake:
         )
 
     def create(self) -> CuratedLake:
-        self.lake.create_missing(HL7V2.tables)
+        self.lake.create_missing((*HL7V2.tables, *STEWARD.tables))
         prepare_curated(self.context)
         return self
 
     def put(self, rows: Rows, offsets: Iterable[int]) -> None:
         """Commit what some messages say, as a batch of normalise does."""
         wanted = pa.array(sorted(offsets), pa.int64())
-        for table in HL7V2.tables:
+        for table in (*HL7V2.tables, *STEWARD.tables):
             if table.name not in rows:
                 continue
             mine = rows[table.name].filter(pc.is_in(rows[table.name].column("offset"), wanted))

@@ -75,7 +75,7 @@ def curate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Fold the normalised rows that are new into the curated tables: what is true now, a row per thing."""
+    """Fold the normalised rows that are new into the curated tables: what is true now, a row per thing; who is who."""
     from jobs.settings import load_settings
 
     _once(load_settings(config), ["curate"], config, accept_loss=False, as_json=as_json)
@@ -113,7 +113,7 @@ def _once(
     for name, done in report.items():
         found = ", ".join(f"{key} {count}" for key, count in done["dispositions"].items() if count)
         typer.echo(
-            f"{name}: {done['messages']} {'rows' if name == 'curate' else 'messages'} in {done['batches']} batches, "
+            f"{name}: {done['messages']} {'messages' if ' ' in name else 'rows'} in {done['batches']} batches, "
             f"{done['seconds']:.1f} s" + (f" ({found})" if found else "")
         )
 

@@ -1,4 +1,4 @@
-"""``phl status``: are the services up, and how far are the curated tables behind?"""
+"""``phl status``: are the services up, and how far are curated tables and persons behind?"""
 
 from __future__ import annotations
 
@@ -23,42 +23,49 @@ def status_command(
 ) -> None:
     """Say whether Kafka and the store answer, embedded or outside; exit code 1 where one does not.
 
-    Where the lake has curated tables, say too what is normalised and not folded into them yet.
+    Where the lake has curated tables, say too what is normalised and not folded into them, or not yet known of persons.
     """
     from jobs.services.start import look
     from jobs.settings import load_settings
 
     settings = load_settings(config)
     reports = look(settings)
-    waiting = _uncurated(settings) if all(report.up for report in reports) else None
+    waiting, unidentified = _waiting(settings) if all(report.up for report in reports) else (None, None)
     if as_json:
         told = {"services": [asdict(report) for report in reports]}
-        typer.echo(json.dumps(told | ({} if waiting is None else {"uncurated": waiting})))
+        more = {"uncurated": waiting, "unidentified": unidentified}
+        typer.echo(json.dumps(told | {name: rows for name, rows in more.items() if rows is not None}))
     else:
         show(reports)
-        if waiting is not None:
-            rows = sum(waiting.values())
-            what = ", ".join(f"{name} {count:,}" for name, count in sorted(waiting.items()))
-            typer.echo(
-                f"curated tables lack {rows:,} normalised rows: {what}"
-                if rows
-                else "curated tables are up to date"
-            )
+        for what, rows in (("curated tables", waiting), ("persons", unidentified)):
+            if rows is not None:
+                named = ", ".join(f"{name} {count:,}" for name, count in sorted(rows.items()))
+                typer.echo(
+                    f"{what} lack {sum(rows.values()):,} normalised rows: {named}"
+                    if rows
+                    else f"{what} are up to date"
+                )
     if not all(report.up for report in reports):
         raise typer.Exit(1)
 
 
-def _uncurated(settings: Settings) -> dict[str, int] | None:
-    """Rows by normalised table; None where nothing was normalised or the tables were never prepared."""
-    from jobs.curated_progress import uncurated
+def _waiting(settings: Settings) -> tuple[dict[str, int] | None, dict[str, int] | None]:
+    """Rows by normalised table that the curated tables lack, and those that persons lack.
+
+    None where nothing was normalised or the tables were never prepared.
+    """
+    from jobs.curated_progress import uncurated, unidentified
     from lake_layout.lake import Lake
 
-    try:
-        return {name: rows for name, (_, rows) in uncurated(Lake(settings.lake_location())).items()}
-    except LakeError as error:
-        if error.code != "LAKE-TABLE-MISSING":
-            raise
-        return None
+    found: list[dict[str, int] | None] = []
+    for news in (uncurated, unidentified):
+        try:
+            found.append({name: rows for name, (_, rows) in news(Lake(settings.lake_location())).items()})
+        except LakeError as error:
+            if error.code != "LAKE-TABLE-MISSING":
+                raise
+            found.append(None)
+    return found[0], found[1]
 
 
 def show(reports: Sequence[Report]) -> None:

@@ -27,7 +27,8 @@ def verify_command(
     deep: Annotated[
         bool,
         typer.Option(
-            "--deep", help="Fold all that was normalised again, and compare with the curated tables."
+            "--deep",
+            help="Fold all that was normalised again, find who is who again, and compare with the tables.",
         ),
     ] = False,
     ask_kafka: Annotated[
@@ -54,10 +55,12 @@ def verify_command(
     report = verify_lake(lake, MODALITIES, kafka, topic_prefix=prefix, since=start)
     if deep:
         from jobs.verify_curated import verify_curated
+        from jobs.verify_identity import verify_identity
         from lake_layout.sorted_runs import IndexLocation
 
         index = IndexLocation(str(settings.index_dir))
         report.differences.extend(verify_curated(lake, settings.sources(), index))
+        report.differences.extend(verify_identity(lake, settings.sources()))
     if as_json:
         typer.echo(json.dumps(as_dict(report, strict=strict)))
     else:

@@ -13,11 +13,9 @@ from schemas.errors import MessageError
 from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Modality, Parsed
 from schemas.source import Source, Sources
 from schemas.steward import StewardEvent, read_event, read_object
+from schemas.tables import RAW_STEWARD, STEWARD_EVENT
 from schemas.tables.columns import ORIGIN
-from schemas.tables.raw import ENVELOPE, raw_table
-from schemas.tables.steward_event import STEWARD_EVENT
-
-RAW_STEWARD = raw_table("steward", "Events of stewards")
+from schemas.tables.raw import ENVELOPE
 
 _ENVELOPES = pa.schema([pa.field(field.name, field.type, nullable=field.nullable) for field in ENVELOPE])
 _FUTURE = "HL7-VERSION-TIME-FUTURE"
@@ -144,5 +142,6 @@ STEWARD = Modality(
     triage=triage,
     parse=parse,
     declared="pipelines.steward.modality:STEWARD",
+    awaited=False,
 )
 """What stewards say of who is who."""

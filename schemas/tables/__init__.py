@@ -6,10 +6,13 @@ from schemas.table import Table
 from schemas.tables.normalised import NORMALISED, OBSERVATION, PATIENT, SEGMENT
 from schemas.tables.ops import LEDGER, QUARANTINE
 from schemas.tables.raw import raw_table
+from schemas.tables.steward_event import STEWARD_EVENT
 
 RAW_HL7V2 = raw_table("hl7v2", "HL7 v2 messages")
 
-TABLES: tuple[Table, ...] = (RAW_HL7V2, *NORMALISED, QUARANTINE, LEDGER)
+RAW_STEWARD = raw_table("steward", "Events of stewards")
+
+TABLES: tuple[Table, ...] = (RAW_HL7V2, RAW_STEWARD, *NORMALISED, STEWARD_EVENT, QUARANTINE, LEDGER)
 
 __all__ = [
     "LEDGER",
@@ -18,7 +21,9 @@ __all__ = [
     "PATIENT",
     "QUARANTINE",
     "RAW_HL7V2",
+    "RAW_STEWARD",
     "SEGMENT",
+    "STEWARD_EVENT",
     "TABLES",
     "raw_table",
 ]

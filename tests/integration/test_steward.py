@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from jobs.ingest_once import ingest_once
 from jobs.verify_lake import verify_lake
 from lake_layout.lake import LakeLocation
 from pipelines.identity import edges_of_steward
-from pipelines.steward.modality import RAW_STEWARD, STEWARD
+from pipelines.steward.modality import STEWARD
 from schemas.steward import PatientIdentifier, StewardEvent
-from schemas.tables.steward_event import STEWARD_EVENT
-from tests.conftest import KafkaServer
+from schemas.tables import RAW_STEWARD, STEWARD_EVENT
+from tests.conftest import KafkaServer, RunPhl
+from tests.integration.messages import adt
 from tests.integration.setting import RECEIVED, Setting, make_setting, send
 
 FIRST, SECOND = PatientIdentifier("P1", "CLINIC", "MR"), PatientIdentifier("P2", "CLINIC")
@@ -55,3 +57,29 @@ def test_events_are_landed_and_read_like_messages(setting: Setting, kafka: Kafka
         setting.lake, (STEWARD,), kafka.connection, topic_prefix=setting.context.topic_prefix
     )
     assert report.clean(), report.differences
+
+
+def test_a_steward_says_who_is_who_by_command(run_phl: RunPhl, tmp_path: Path) -> None:
+    (tmp_path / "message.hl7").write_bytes(adt(1))
+    assert run_phl("load", tmp_path / "message.hl7", "--source", "test").returncode == 0
+    assert run_phl("ingest", "--once").returncode == 0  # nobody has decided anything yet
+    decided = run_phl(
+        "steward", "cannot-link", "P1^^^CLINIC", "P2^^^CLINIC", "--why", "twins", "--who", "chen.li"
+    )
+    assert decided.returncode == 0, decided.stderr
+    for wrong in (
+        ("link", "P1", "P2^^^CLINIC", "--why", "x"),
+        ("queue", "P1^^^CLINIC"),
+        ("link", "P^^^C", "Q^^^C"),
+    ):
+        assert run_phl("steward", *wrong).returncode == 78
+
+    done = run_phl("ingest", "--once", "--json")
+    assert json.loads(done.stdout)["normalise steward"]["dispositions"] == {"accepted": 1}, done.stderr
+    sql = "SELECT kind, stated_by, reason, outcome FROM curated.patient_link"
+    assert json.loads(run_phl("query", "--json", sql).stdout) == [
+        {"kind": "cannot-link", "stated_by": "chen.li", "reason": "twins", "outcome": "applied"}
+    ]
+    assert json.loads(run_phl("steward", "queue", "--json").stdout) == []
+    verified = run_phl("verify", "--strict", "--deep")
+    assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -1,0 +1,200 @@
+"""Who is who on the lake is a function of what was normalised, whatever the batches, their order, and crashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipelines.identify
+from jobs.run_stages import Limits, identify_batch, identify_lag
+from jobs.verify_identity import verify_identity
+from lake_layout.maintain import maintain
+from pipelines.steward.modality import STEWARD
+from schemas.errors import LakeError
+from schemas.steward import PatientIdentifier, StewardEvent
+from schemas.tables.identification import IDENTITY_TABLES
+from schemas.tables.identity import IDENTITY, PERSON, PERSON_ID_HISTORY, PERSON_IDENTIFIER, STEWARD_QUEUE
+from tests.curated_lake import SOURCES, CuratedLake, city_messages, rows_of
+
+CITY = 200
+START = datetime(2026, 3, 1, 8, tzinfo=UTC)
+
+
+def adt(event: str, number: int, patient: str, *, merged: str = "") -> tuple[bytes, str]:
+    time = f"{START + timedelta(hours=number):%Y%m%d%H%M%S}+0000"
+    lines = [
+        f"MSH|^~\\&|HIS|CLINIC|||{time}||ADT^{event}|{number}|P|2.5",
+        f"EVN|{event}|{time}",
+        f"PID|||{patient}^^^CLINIC^MR||LI^NA",
+        *([f"MRG|{merged}^^^CLINIC^MR"] if merged else ["PV1||O|||||||||||||||||V" + patient]),
+    ]
+    return "\r".join(lines).encode(), "test"
+
+
+MERGE = [adt("A04", 0, "P1"), adt("A04", 1, "P2"), adt("A40", 2, "P2", merged="P1")]
+UNLINK = StewardEvent(
+    "e1", "unlink", START + timedelta(hours=3), "chen.li", "two sisters",
+    PatientIdentifier("P1", "CLINIC"), PatientIdentifier("P2", "CLINIC"),
+)  # fmt: skip
+LINK = dataclasses.replace(
+    UNLINK, id="e2", action="link", when=START + timedelta(hours=4), why="one after all"
+)
+
+
+def steward_rows(*events: StewardEvent, first: int = 1_000) -> dict[str, Any]:
+    return rows_of([(event.to_bytes(), "stewards") for event in events], STEWARD, first)
+
+
+def identify_all(lake: CuratedLake) -> int:
+    batches = 0
+    while identify_batch(lake.context) is not None:
+        batches += 1
+    return batches
+
+
+def persons(lake: CuratedLake) -> dict[str, set[str]]:
+    """Representative → the identifiers that lead to the person."""
+    named = {row["person_id"]: row["value"] for row in lake.lake.dataset(PERSON).to_table().to_pylist()}
+    found: dict[str, set[str]] = {value: set() for value in named.values()}
+    for row in lake.lake.dataset(PERSON_IDENTIFIER).to_table().to_pylist():
+        found[named[row["person_id"]]].add(row["value"])
+    return found
+
+
+def whole(lake: CuratedLake) -> dict[str, list[str]]:
+    return {
+        table.name: sorted(map(repr, lake.lake.dataset(table).to_table().to_pylist())) for table in IDENTITY
+    }
+
+
+def test_a_merge_and_its_undoing(tmp_path: Path) -> None:
+    lake, rows = CuratedLake(tmp_path).create(), rows_of(MERGE)
+    lake.put(rows, [0, 1])
+    assert identify_lag(lake.context) > 0
+    assert identify_all(lake) == 1
+    assert identify_lag(lake.context) == 0
+    before = whole(lake)[PERSON.name]
+    assert persons(lake) == {"P1": {"P1"}, "P2": {"P2"}}
+
+    lake.put(rows, [2])
+    identify_all(lake)
+    assert persons(lake) == {"P2": {"P1", "P2"}}
+    leads = {row["value"]: row for row in lake.lake.dataset(PERSON_ID_HISTORY).to_table().to_pylist()}
+    assert leads["P1"]["current_person_id"] == leads["P2"]["person_id"] != leads["P1"]["person_id"]
+
+    lake.put(steward_rows(UNLINK), [1_000])
+    identify_all(lake)
+    assert whole(lake)[PERSON.name] == before  # with their former ids
+    assert not verify_identity(lake.lake, SOURCES)
+
+    lake.put(steward_rows(LINK, first=1_001), [1_001])
+    identify_all(lake)
+    assert persons(lake) == {"P1": {"P1", "P2"}}
+
+
+def test_what_waits_for_a_steward_leaves_the_queue_with_the_decision(tmp_path: Path) -> None:
+    lake = CuratedLake(tmp_path).create()
+    forbidden = dataclasses.replace(UNLINK, id="e0", action="cannot-link", when=START + timedelta(minutes=90))
+    lake.put({**rows_of(MERGE), **steward_rows(forbidden)}, [0, 1, 2, 1_000])
+    identify_all(lake)
+    assert persons(lake) == {"P1": {"P1"}, "P2": {"P2"}}
+    queue = lake.lake.dataset(STEWARD_QUEUE).to_table().to_pylist()
+    assert [(row["event_code"], row["value"], row["to_value"]) for row in queue] == [("A40", "P1", "P2")]
+
+    lake.put(steward_rows(LINK, first=1_001), [1_001])
+    identify_all(lake)
+    assert persons(lake) == {"P2": {"P1", "P2"}}  # nothing forbids the merge any more
+    assert lake.lake.dataset(STEWARD_QUEUE).to_table().num_rows == 0
+
+
+@pytest.fixture(scope="module")
+def city() -> dict[str, Any]:
+    return {**rows_of([*city_messages(CITY), *MERGE]), **steward_rows(UNLINK)}
+
+
+OFFSETS = [*range(CITY + len(MERGE)), 1_000]
+
+
+@pytest.fixture(scope="module")
+def truth(city: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    lake = CuratedLake(tmp_path_factory.mktemp("truth")).create()
+    lake.put(city, OFFSETS)
+    assert identify_all(lake) == 1
+    assert not verify_identity(lake.lake, SOURCES)
+    return whole(lake)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_the_batches_and_their_order(
+    city: dict[str, Any],
+    truth: dict[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int,
+) -> None:
+    rng = random.Random(seed)
+    monkeypatch.setattr(pipelines.identify, "ROWS_OF_FILE", rng.choice([20, 400_000]))
+    monkeypatch.setattr("lake_layout.maintain.SMALL_FILES", 2)
+    lake = CuratedLake(tmp_path, limits=Limits(curated_rows=rng.choice([1, 10_000]))).create()
+    offsets = list(OFFSETS)
+    rng.shuffle(offsets)
+    while offsets:
+        lake.put(city, offsets[: (size := rng.choice([20, 90]))])
+        del offsets[:size]
+        identify_batch(lake.context)
+        maintain(lake.lake, rng.choice(IDENTITY))
+    identify_all(lake)
+    assert whole(lake) == truth
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"), [("commit_place", 1), ("commit_place", 6), ("commit_place", 7), ("commit_progress", 1)]
+)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_batch_is_run_again_from_wherever_it_broke_off(
+    city: dict[str, Any],
+    truth: dict[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    nth: int,
+    after: bool,
+) -> None:
+    lake = CuratedLake(tmp_path).create()
+    lake.put(city, OFFSETS[::2])
+    identify_all(lake)
+    lake.put(city, OFFSETS[1::2])
+    original, calls = getattr(pipelines.identify, step), []
+
+    def deadly(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == nth and not after:
+            raise RuntimeError
+        result = original(*args)
+        if len(calls) == nth:
+            raise RuntimeError
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipelines.identify, step, deadly)
+        with pytest.raises(LakeError):
+            identify_batch(lake.context)
+    identify_all(lake)
+    assert whole(lake) == truth
+    versions = [lake.lake.version(table) for table in IDENTITY_TABLES]
+    assert identify_batch(lake.context) is None
+    assert [lake.lake.version(table) for table in IDENTITY_TABLES] == versions
+
+
+def test_a_row_that_went_is_found(tmp_path: Path) -> None:
+    lake = CuratedLake(tmp_path).create()
+    lake.put(rows_of(MERGE), range(3))
+    identify_all(lake)
+    lake.lake.open(PERSON_IDENTIFIER).delete("value = 'P1'")
+    (difference,) = verify_identity(lake.lake, SOURCES)
+    assert (difference.code, difference.table) == ("IDENTITY-DIFFERS", PERSON_IDENTIFIER.name)
