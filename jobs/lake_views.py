@@ -5,8 +5,9 @@ extensions (which it would have to download), and filters and the choice of colu
 connection can do nothing outside itself: no file, no network, no settings.
 
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
-``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names. Where a
-time is asked for, ``curated.*`` shows them as they were then instead. ``curated.order_alias`` is a view of others.
+``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names;
+``curated_person.*`` with the person that each row is about. Where a time is asked for, ``curated.*`` shows them as
+they were then instead. ``curated.order_alias`` is a view of others.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from jobs.order_alias import ORDER_ALIAS, SAID_IN, order_alias_sql
+from jobs.person_views import show_persons
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
 from schemas.table import Field, Table
@@ -138,6 +140,7 @@ def lake_views(
             if then is None and {*SAID_IN, *CURATED} <= {*tables}:
                 connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
+            show_persons(connection, [view.table for view in opened])
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 import pipelines.identify
-from jobs.run_stages import Limits, identify_batch, identify_lag
+from jobs.lake_views import lake_views
+from jobs.run_stages import Limits, curate_batch, identify_batch, identify_lag
 from jobs.verify_identity import verify_identity
 from lake_layout.maintain import maintain
 from pipelines.steward.modality import STEWARD
 from schemas.errors import LakeError
 from schemas.steward import PatientIdentifier, StewardEvent
+from schemas.tables.curated import OBSERVATION_FOLD, curated
 from schemas.tables.identification import IDENTITY_TABLES
 from schemas.tables.identity import IDENTITY, PERSON, PERSON_ID_HISTORY, PERSON_IDENTIFIER, STEWARD_QUEUE
 from tests.curated_lake import SOURCES, CuratedLake, city_messages, rows_of
@@ -95,6 +97,34 @@ def test_a_merge_and_its_undoing(tmp_path: Path) -> None:
     lake.put(steward_rows(LINK, first=1_001), [1_001])
     identify_all(lake)
     assert persons(lake) == {"P1": {"P1", "P2"}}
+
+
+def person_of_the_result(lake: CuratedLake) -> str:
+    sql = "SELECT value FROM curated_person.observation JOIN curated.person USING (person_id)"
+    with lake_views(lake.lake) as views:
+        ((found,),) = views.connection.execute(sql).fetchall()
+    return str(found)
+
+
+def test_views_lead_from_visit_and_patient_to_the_person(tmp_path: Path) -> None:
+    """Whoever a merge or a move makes a result's person, the result is not rewritten."""
+    lake = CuratedLake(tmp_path).create()
+    result = adt("R01", 3, "P1")[0].replace(b"ADT^R01", b"ORU^R01") + (
+        b"\rOBR|1||F1|GLU^Glucose|||20260301090000+0000\rOBX|1|NM|GLU^Glucose||5.5|mmol/L|||||F"
+    )
+    moved = adt("A45", 4, "P3")[0] + b"\rMRG|P1^^^CLINIC^MR||||VP1\rPV1||O|||||||||||||||||VP1"
+    rows = rows_of([*MERGE, (result, "test"), (moved, "test")])
+    lake.put(rows, [0, 1, 3])
+    while curate_batch(lake.context) is not None:
+        pass
+    identify_all(lake)
+    version = lake.lake.version(curated(OBSERVATION_FOLD))
+    assert person_of_the_result(lake) == "P1"
+    for offset, person in ((2, "P2"), (4, "P3")):
+        lake.put(rows, [offset])
+        identify_all(lake)
+        assert person_of_the_result(lake) == person
+    assert lake.lake.version(curated(OBSERVATION_FOLD)) == version
 
 
 def test_what_waits_for_a_steward_leaves_the_queue_with_the_decision(tmp_path: Path) -> None:
