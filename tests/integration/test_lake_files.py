@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import duckdb
@@ -38,6 +39,7 @@ from tests.integration.lake_cases import (
     land,
     offsets,
     rows,
+    small_table,
 )
 
 
@@ -325,3 +327,10 @@ def test_a_missing_table_says_what_to_do(local_location: LakeLocation) -> None:
 def test_an_address_that_is_none_is_a_setting_to_mend(uri: str) -> None:
     with pytest.raises(ConfigError):
         LakeLocation(uri)
+
+
+def test_those_who_create_tables_at_the_same_time_share_them(lake: Lake) -> None:
+    tables = [small_table(f"normalised/new_{number}") for number in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: lake.create_missing(tables), range(4)))
+    assert [lake.version(table) for table in tables] == [0] * len(tables)
