@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Schema
 
@@ -114,6 +114,8 @@ class Lake:
                         "delta.dataSkippingStatsColumns": ",".join(table.statistics),
                     },
                     storage_options=self.location.storage_options(),
+                    # tried again it would be the second commit of somebody else's table, and give that another id
+                    commit_properties=CommitProperties(max_commit_retries=0),
                 )
         except (IngestError, CommitFailedError):  # the latter where both wrote the first entry at once
             if not self.exists(table):  # else somebody else was quicker
