@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ from jobs.city.send import send_over_mllp, write_files
 from jobs.city.settings import source_settings
 from jobs.city.traffic import City, Transport
 from jobs.city.truth import Truth
+from jobs.demo_identity import Merge, Pair, find_pair, merge_and_undo
 from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from schemas.errors import LakeError, TransportError
@@ -60,6 +62,8 @@ class Outcome:
         rows: how many rows were compared.
         seconds: that all of it took.
         differences: from the truth.
+        pair: two patients who were merged and parted again.
+        merge: what that did; None where there were none.
     """
 
     dispositions: dict[str, int]
@@ -68,6 +72,8 @@ class Outcome:
     rows: int
     seconds: float
     differences: list[Difference]
+    pair: Pair | None
+    merge: Merge | None
 
 
 class Demo:
@@ -115,12 +121,34 @@ class Demo:
         self.phl("verify", "--strict", "--deep")
         truth = Truth.together([over_mllp.truth, in_files.truth])
         self.say("comparing every table with what the city knows")
-        settings = load_settings(self.config)
-        found = compare(Lake(settings.lake_location()), truth)
+        lake = Lake(load_settings(self.config).lake_location())
+        found = compare(lake, truth)
         rows = sum(map(len, truth.tables.values()))
         kinds = {row["message_type"] for row in truth.tables[MESSAGE_HEADER.name]}
+        pair = find_pair(lake)
+        merge = self._merge(lake, pair) if pair is not None else None
         seconds = time.monotonic() - began
-        return Outcome(truth.dispositions(), len(kinds), len(truth.tables), rows, seconds, found)
+        return Outcome(truth.dispositions(), len(kinds), len(truth.tables), rows, seconds, found, pair, merge)
+
+    def _merge(self, lake: Lake, pair: Pair) -> Merge:
+        """A hospital says that two patients are one; a steward says that they are not."""
+        path = self.folder / "merge.hl7"
+
+        def merge() -> None:
+            self.say("a hospital merges two patients (A40)")
+            path.write_bytes(pair.merge(datetime.now(UTC)))
+            self.phl("load", str(path), "--source", pair.source)
+            self.phl("ingest", "--once")
+
+        def undo() -> None:
+            self.say("a steward undoes the merge (phl steward unlink)")
+            self.phl(
+                "steward", "unlink", pair.cx(pair.given_up), pair.cx(pair.staying), "--who", "demo",
+                "--why", "two persons with one name",
+            )  # fmt: skip
+            self.phl("ingest", "--once")
+
+        return merge_and_undo(lake, pair, merge, undo)
 
     def _send(self, city: City) -> None:
         count = self.messages * 2 // 3

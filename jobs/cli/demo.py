@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ def demo_command(
 ) -> None:
     """A small city, from its messages to a query, compared with the truth; exit 1 where anything differs."""
     from jobs.demo import CORRECTION, FOLDER, QUERY, Demo
+    from jobs.demo_identity import NAMES, lines_of
+    from jobs.print_rows import print_grid
 
     demo = Demo(folder or FOLDER, messages, seed, lambda line: typer.echo(f"• {line}", err=as_json))
     demo.prepare()
@@ -30,6 +33,11 @@ def demo_command(
                 "a result that was corrected, before and after: phl query on normalised and curated.observation"
             )
             typer.echo(demo.phl("query", CORRECTION).stdout)
+            if outcome.pair is not None and outcome.merge is not None:
+                typer.echo(
+                    "a merge of two patients and its undoing: curated.person_identifier and curated_person.observation"
+                )
+                print_grid(NAMES, lines_of(outcome.pair, outcome.merge), [False, False, False, True])
     finally:
         if not keep:
             demo.phl("down", check=False)
@@ -43,6 +51,7 @@ def demo_command(
                     "rows_compared": outcome.rows,
                     "seconds": round(outcome.seconds, 1),
                     "differences": [vars(one) for one in outcome.differences],
+                    "merge": None if outcome.merge is None else asdict(outcome.merge),
                 }
             )
         )

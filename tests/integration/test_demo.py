@@ -29,6 +29,7 @@ def test_the_demo_compares_with_the_truth_and_ends_with_a_query(tmp_path: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no difference" in done.stdout
     assert "phl query" in done.stdout
+    assert "after phl steward unlink" in done.stdout
 
 
 def test_the_truth_is_not_what_a_damaged_table_says(
