@@ -6,12 +6,13 @@ The standard has no A56 to A59, and A19 only as a query and its reply.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from jobs.city.draft import Draft, segment
 from jobs.city.people import Person, Stay
 from jobs.city.scene import Scene
+from jobs.city.truth import Value
 from jobs.city.visits import (
     PENICILLIN,
     WITH_A_VISIT,
@@ -42,8 +43,8 @@ COMMON = ("A01", "A02", "A03", "A04", "A05", "A06", "A08", "A08", "A11", "A12", 
 """What happens all the time."""
 
 _WITHOUT_VISIT = triggers("A28 A29 A31")
-_OF_ONE_WHO_CHANGED = triggers("A18 A30 A34-A36 A39-A44 A46-A49")
-_OF_A_VISIT_THAT_CHANGED = triggers("A06 A07 A45 A50 A51")
+_OF_ONE_WHO_CHANGED = triggers("A18 A30 A34-A36 A39-A41 A43 A44 A46-A49")
+_OF_A_VISIT_THAT_CHANGED = triggers("A06 A07 A42 A45 A50 A51")
 _OF_TWO = triggers("A17 A24 A37")
 _MOVED = triggers("A02 A12")
 
@@ -58,14 +59,14 @@ def admission(scene: Scene) -> Draft:
     if event in _OF_ONE_WHO_CHANGED:
         draft = scene.draft(evented=True, staying=False)
         add_patient(draft)
-        _add_former(draft, scene.other)
+        _add_former(draft, _former(draft, scene.other))
         return draft
     draft = scene.draft(evented=True, staying=event not in _WITHOUT_VISIT)
     if draft.stay is not None:
         draft.stay = _as_event_says(draft.stay, scene)
     add_patient(draft)
     if event in _OF_A_VISIT_THAT_CHANGED:
-        _add_former(draft, scene.other)
+        _add_former(draft, _former(draft, scene.other))
     elif event in ("A01", "A04", "A05"):
         add_relative(draft, scene.other)
     add_visit(draft)
@@ -83,6 +84,7 @@ def _as_event_says(stay: Stay, scene: Scene) -> Stay:
         kind="O" if scene.event == "A04" else "I",
         discharged=scene.sent if scene.event == "A03" else None,
         prior_ward=f"W{scene.rng.randrange(1, 20):02d}" if scene.event in _MOVED else None,
+        alternate=f"K{stay.visit[1:]}" if scene.event == "A51" else None,
     )
 
 
@@ -112,29 +114,85 @@ def _two(scene: Scene) -> Draft:
     return draft
 
 
-def _add_former(draft: Draft, before: Person) -> None:
+@dataclass(frozen=True)
+class _Former:
+    """What MRG names: whose it was, or what the same one's was before.
+
+    Attributes:
+        person: whose name it gives.
+        record: MRG-1.
+        with_identity: whether MRG-1 lists the identity number of the patient in PID too.
+        account: MRG-3.
+        visit: MRG-5.
+        alternate: MRG-6.
+    """
+
+    person: Person
+    record: str
+    with_identity: bool = False
+    account: str | None = None
+    visit: str | None = None
+    alternate: str | None = None
+
+
+def _former(draft: Draft, other: Person) -> _Former:  # noqa: PLR0911 - one kind of event each
+    """What the event takes: another resident's record is given up, or something changes or moves that is one's own."""
+    own, stay, institution = draft.person, draft.stay, draft.header.institution
+    assert own is not None
+    record, others = draft.record, other.record_number(institution)
+    match draft.header.event:
+        case "A06" | "A07" | "A35" | "A41" | "A49":
+            return _Former(own, record, account=own.former_account)
+        case "A42" | "A50":
+            return _Former(own, record, visit=own.former_visit)
+        case "A51":
+            return _Former(own, record, alternate=own.former_visit)
+        case "A46" | "A47" | "A48":
+            return _Former(own, own.former_record_number(institution))
+        case "A43":
+            return _Former(other, others, with_identity=True)
+        case "A44":
+            return _Former(other, others, account=own.account)
+        case "A45":
+            return _Former(other, others, account=other.account, visit=stay.visit if stay else None)
+        case _:
+            return _Former(other, others, account=other.account, visit=f"V{other.number:06d}0")
+
+
+def _add_former(draft: Draft, before: _Former) -> None:
     """MRG: the identifiers that were another's, or the same one's before."""
-    record = before.record_number(draft.header.institution)
-    visit = f"V{before.number:06d}0"
+    code, person = draft.code, before.person
+    assert draft.person is not None
+    listed = [(before.record, code, "MR")]
+    listed += [(draft.person.identity, "CNID", "NI")] if before.with_identity else []
     at = draft.typed(
         segment(
             "MRG",
             {
-                1: f"{record}^^^{draft.code}^MR", 3: f"{before.account}^^^{draft.code}^AN",
-                5: f"{visit}^^^{draft.code}^VN", 7: f"{before.family}^{before.given}",
+                1: "~".join(f"{value}^^^{authority}^{kind}" for value, authority, kind in listed),
+                3: f"{before.account}^^^{code}^AN" if before.account else "",
+                5: f"{before.visit}^^^{code}^VN" if before.visit else "",
+                6: f"{before.alternate}^^^{code}^VN" if before.alternate else "",
+                7: f"{person.family}^{person.given}",
             },
         )
-    )  # fmt: skip
+    )
+    told: dict[str, Value | list[str]] = {}
+    if before.account:
+        told |= {"other_account_number": before.account, "other_account_authority": code}
+    if before.visit:
+        told |= {"other_visit_number": before.visit, "other_visit_authority": code}
+    if before.alternate and draft.stay:
+        told |= {"other_alternate_visits": [f"{before.alternate}|{code}|VN"]}
+        told |= {"alternate_visit_number": draft.stay.alternate}
+    written = ["|".join(one) for one in listed]
     _link(
-        draft, at, "MRG", other_patient_id=record, other_patient_id_type="MR",
-        other_identifiers=[f"{record}|{draft.code}|MR"],
-        other_listed_identifiers=[f"{record}|{draft.code}|MR"], other_account_number=before.account,
-        other_account_authority=draft.code, other_visit_number=visit, other_visit_authority=draft.code,
-        other_family_name=before.family, other_given_name=before.given,
+        draft, at, "MRG", other_patient_id=before.record, other_patient_id_type="MR", other_identifiers=written,
+        other_listed_identifiers=written, other_family_name=person.family, other_given_name=person.given, **told,
     )  # fmt: skip
 
 
-def _link(draft: Draft, at: int, stated_in: str, **other: str | list[str]) -> None:
+def _link(draft: Draft, at: int, stated_in: str, **other: Value | list[str]) -> None:
     assert draft.person is not None
     draft.event_row(
         PATIENT_LINK, at, stated_in=stated_in, identifiers=identifiers(draft), listed_identifiers=identifiers(draft),

@@ -72,9 +72,23 @@ class Person:
         """The number under which they are billed."""
         return f"A{self.number:06d}"
 
+    @property
+    def former_account(self) -> str:
+        """The number under which they were billed before."""
+        return f"B{self.number:06d}"
+
+    @property
+    def former_visit(self) -> str:
+        """A number that a visit of theirs had before."""
+        return f"U{self.number:06d}0"
+
     def record_number(self, institution: Institution) -> str:
         """The number an institution files them under."""
         return f"{institution.code[0]}{institution.code[-2:]}{self.number:06d}"
+
+    def former_record_number(self, institution: Institution) -> str:
+        """The number an institution filed them under before."""
+        return f"{institution.code[0]}{institution.code[-2:]}T{self.number:06d}"
 
 
 def person(rng: Random, number: int) -> Person:
@@ -140,6 +154,7 @@ class Stay:
         doctor: who attends.
         admitted, discharged: local times.
         prior_ward: where the patient was before a transfer.
+        alternate: another number of the visit.
     """
 
     visit: str
@@ -151,3 +166,4 @@ class Stay:
     admitted: datetime
     discharged: datetime | None = None
     prior_ward: str | None = None
+    alternate: str | None = None

@@ -70,7 +70,7 @@ def add_visit(draft: Draft) -> None:
             {
                 1: 1, 2: stay.kind, 3: f"{stay.ward}^{stay.room}^{stay.bed}^{draft.code}",
                 6: stay.prior_ward or "", 7: stay.doctor.sent, 10: "MED", 19: stay.visit,
-                44: local(stay.admitted), 45: local(stay.discharged),
+                44: local(stay.admitted), 45: local(stay.discharged), 50: stay.alternate or "",
             },
         )
     )  # fmt: skip
@@ -78,7 +78,7 @@ def add_visit(draft: Draft) -> None:
         ENCOUNTER, at, patient_class=stay.kind, point_of_care=stay.ward, room=str(stay.room),
         bed=str(stay.bed), facility=draft.code, prior_point_of_care=stay.prior_ward,
         hospital_service="MED", admit_time=utc(stay.admitted), discharge_time=utc(stay.discharged),
-        **stay.doctor.columns("attending"), **recorded,
+        alternate_visit_number=stay.alternate, **stay.doctor.columns("attending"), **recorded,
     )  # fmt: skip
 
 

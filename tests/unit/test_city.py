@@ -31,11 +31,15 @@ from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from lake_layout.objects import open_store
+from pipelines.identity import edges_of_links, edges_of_patients, resolve, seen_of
+from pipelines.identity_edges import Owners
+from schemas.hl7v2.mapping import triggers
 from schemas.hl7v2.mappings import FAMILIES, family_of
 from schemas.table import INSTANT, Field, Table
 from schemas.tables import LEDGER, NORMALISED, OBSERVATION, PATIENT, QUARANTINE, SEGMENT, TABLES
-from schemas.tables.normalised import DIAGNOSTIC_REPORT, FINDING, MESSAGE_HEADER
+from schemas.tables.normalised import DIAGNOSTIC_REPORT, FINDING, MESSAGE_HEADER, PATIENT_LINK
 from schemas.tables.structures import IDENTIFIER
+from tests.curated_lake import SOURCES, city_messages, rows_of
 
 COUNT = 600
 
@@ -132,6 +136,29 @@ def test_every_family_comes_early_and_admissions_and_reports_are_most(
 def test_every_event_of_every_family_comes() -> None:
     found = {_kind(planned) for planned in City(1, Transport.MLLP).messages(1_000)}
     assert {kind.rpartition("^")[0] for kind in (*MAKERS, *REPLIES)} <= found
+
+
+def test_who_changed_fits_what_changed() -> None:
+    """No steward is needed: identifiers, accounts and visits that change or move are the same resident's."""
+    rows = rows_of(city_messages(1_000))
+    owners = Owners.of(SOURCES)
+    links = edges_of_links(rows[PATIENT_LINK.name], owners)
+    edges = pa.concat_tables([links, edges_of_patients(rows[PATIENT.name], owners)])
+    assert resolve(edges, seen_of(rows[PATIENT.name])).queue.to_pylist() == []
+    stated = links.to_pylist()
+    assert {row["event_code"] for row in stated} == {
+        event for event in ADMISSIONS if event in triggers("A18 A24 A30 A34-A37 A39-A51")
+    }
+    changed = [row for row in stated if row["event_code"] in triggers("A35 A41-A51")]
+    assert {row["outcome"] for row in changed} == {None}
+    assert all(
+        _resident(row["value"]) == _resident(row["to_value"]) for row in changed if row["type"] != "NI"
+    )
+
+
+def _resident(number: str) -> str:
+    """Whose a number of the city is: a letter, the resident's number, and of a visit another digit."""
+    return number[1:7] if number[0] in "ABKUV" and len(number) < 9 else number[-6:]
 
 
 def _kind(planned: Planned) -> str:
