@@ -15,7 +15,7 @@ from lake_layout.lake import Lake
 from lake_layout.objects import open_store
 from schemas.findings import FINDINGS, Severity
 from schemas.table import INSTANT, Table
-from schemas.tables import OBSERVATION, TABLES
+from schemas.tables import NORMALISED, OBSERVATION, TABLES
 from schemas.tables.ops import LEDGER, QUARANTINE
 
 _PLACE = ("topic_id", "partition", "offset")
@@ -79,7 +79,7 @@ def compare(lake: Lake, truth: Truth) -> list[Difference]:
     found = [_dispositions(rows, truth), _quarantine(lake, said, truth)]
     by_name = {table.name: table for table in TABLES}
     found.append(_objects(lake, truth))
-    names = sorted({*truth.tables, *(name for name in by_name if name.startswith("normalised/"))})
+    names = sorted({*truth.tables, *(table.name for table in NORMALISED)})
     found += [_table(lake, by_name[name], said, truth.tables.get(name, [])) for name in names]
     return [difference for difference in found if difference is not None]
 
