@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,10 +28,9 @@ from pipelines.steward.modality import STEWARD
 from schemas.fold import Fold
 from schemas.modality import Modality
 from schemas.source import Source, Sources
-from schemas.table import INSTANT
 from schemas.tables.curated import FOLDS, curated
+from tests.stated_rows import stated_rows
 
-RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 SOURCES = Sources.of(*(Source(name) for name in sorted({one.source for one in INSTITUTIONS} | {"test"})))
 Rows = Mapping[str, pa.Table]
 
@@ -46,63 +44,18 @@ def city_messages(count: int, seed: int = 7) -> list[tuple[bytes, str]]:
 def rows_of(
     messages: Sequence[tuple[bytes, str]], modality: Modality = HL7V2, first: int = 0
 ) -> dict[str, pa.Table]:
-    """Rows of all normalised tables, by name; ``offset`` is the message's place from ``first`` on, at which it is
-    received."""
-    payloads, names = [one for one, _ in messages], [name for _, name in messages]
-    envelope = modality.envelopes(payloads, [SOURCES.get(name) for name in names])
-    received = pa.array(
-        [RECEIVED + timedelta(seconds=first + place) for place in range(len(messages))], INSTANT
-    )
-    raw = pa.table(
-        {
-            "payload": pa.array(payloads, pa.binary()),
-            "source": names,
-            "received_at": received,
-            "processing_id": envelope.column("processing_id"),
-            "message_type": envelope.column("message_type"),
-        }
-    )
-    parsed = modality.parse(raw, SOURCES)
-    place_of = parsed.messages.column("row").to_pylist() if "row" in parsed.messages.column_names else None
-    tables = {}
-    for table in modality.tables:
-        rows = parsed.tables.get(table.name)
-        if rows is None or not rows.num_rows:
-            continue
-        message = rows.column("row").combine_chunks()
-        of_message = message if place_of is None else pc.index_in(message, pa.array(place_of, message.type))
-        columns = {name: rows.column(name) for name in rows.column_names}
-        for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date"):
-            columns[name] = parsed.messages.column(name).take(of_message)
-        months = [day and date(day.year, day.month, 1) for day in columns["event_date"].to_pylist()]
-        columns |= {
-            "event_month": pa.array(months, pa.date32()),
-            "topic_id": pa.array([modality.topic] * len(message)),
-            "partition": pa.array([0] * len(message), pa.int32()),
-            "offset": pc.add(message.cast(pa.int64()), first),
-            "source": pa.array(names).take(message),
-            "received_at": received.take(message),
-            "batch_number": pa.array([1] * len(message)),
-            "reading": pa.array([0] * len(message), pa.int32()),
-        }
-        tables[table.name] = pa.table(
-            [
-                _typed(columns[one.name], one.type)
-                if one.name in columns
-                else pa.nulls(len(message), one.type)
-                for one in table.fields
-            ],
-            schema=table.arrow_schema,
-        )
-    return tables
+    """Rows of the normalised tables that messages say anything in, by name; ``offset`` is the message's place from
+    ``first`` on, at which it is received."""
+    stated = stated_rows(messages, SOURCES, modality, first=first, some_unreadable=True)
+    return {
+        table.name: stated[table.name].cast(table.arrow_schema)
+        for table in modality.tables
+        if stated[table.name].num_rows
+    }
 
 
 def _always(change: Change, _handle: DeltaTable) -> Change:
     return change
-
-
-def _typed(column: pa.ChunkedArray | pa.Array, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
-    return column if column.type == kind else column.cast(kind)
 
 
 @dataclass

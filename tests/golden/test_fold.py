@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,9 @@ from schemas.fold import Fold, RowFold
 from schemas.source import Source, Sources
 from schemas.table import INSTANT
 from schemas.tables.curated import FOLDS
+from tests.stated_rows import RECEIVED, stated_rows
 
 CASES = Path(__file__).parent / "fold"
-RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 BY_NAME = {fold.table.name.removeprefix("normalised/"): fold for fold in FOLDS}
 
 
@@ -39,49 +39,7 @@ def messages_of(case: Path) -> list[bytes]:
 
 def rows_of(messages: list[bytes], source: Source) -> dict[str, pa.Table]:
     """Rows of all normalised tables, by name; ``offset`` is the message's place, at which it is received."""
-    count = len(messages)
-    sources = Sources.of(source)
-    envelope = HL7V2.envelopes(messages, [source] * count)
-    received = pa.array([RECEIVED + timedelta(seconds=place) for place in range(count)], INSTANT)
-    raw = pa.table(
-        {
-            "payload": pa.array(messages, pa.binary()),
-            "source": [source.name] * count,
-            "received_at": received,
-            "processing_id": envelope.column("processing_id"),
-            "message_type": envelope.column("message_type"),
-        }
-    )
-    parsed = HL7V2.parse(raw, sources)
-    assert not parsed.unreadable.num_rows
-    tables = {}
-    for table in HL7V2.tables:
-        rows = parsed.tables.get(table.name)
-        if rows is None:
-            continue
-        message = rows.column("row")
-        columns = {name: rows.column(name) for name in rows.column_names}
-        for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date"):
-            columns[name] = parsed.messages.column(name).take(message)
-        months = [day and date(day.year, day.month, 1) for day in columns["event_date"].to_pylist()]
-        columns |= {
-            "event_month": pa.array(months, pa.date32()),
-            "topic_id": pa.array(["topic"] * len(message)),
-            "partition": pa.array([0] * len(message), pa.int32()),
-            "offset": message.cast(pa.int64()),
-            "source": pa.array([source.name] * len(message)),
-            "received_at": received.take(message),
-            "batch_number": pa.array([1] * len(message)),
-            "reading": pa.array([0] * len(message), pa.int32()),
-        }
-        tables[table.name] = pa.table(
-            [
-                columns[field.name] if field.name in columns else pa.nulls(rows.num_rows, field.type)
-                for field in table.fields
-            ],
-            names=[field.name for field in table.fields],
-        )
-    return tables
+    return stated_rows([(message, source.name) for message in messages], Sources.of(source))
 
 
 def folded(fold: Fold, tables: dict[str, pa.Table], order: tuple[int, ...], sources: Sources) -> pa.Table:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # when started by hand
 
-from pipelines.hl7v2.modality import HL7V2
 from pipelines.identity import (
     Identity,
     edges_of_links,
@@ -38,14 +37,12 @@ from pipelines.identity import (
 )
 from pipelines.identity_edges import Owners
 from pipelines.steward.modality import STEWARD
-from schemas.modality import Modality
 from schemas.source import Source, Sources
-from schemas.table import INSTANT
 from schemas.tables.normalised import PATIENT, PATIENT_LINK
 from schemas.tables.steward_event import STEWARD_EVENT
+from tests.stated_rows import stated_rows
 
 CASES = Path(__file__).parent / "identity"
-RECEIVED = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def messages_of(case: Path) -> list[bytes]:
@@ -55,47 +52,9 @@ def messages_of(case: Path) -> list[bytes]:
 
 def rows_of(message: bytes, place: int, sources: Sources) -> dict[str, pa.Table]:
     """Rows of all normalised tables of one message, which arrives at a place."""
-    modality: Modality = STEWARD if message.startswith(b"{") else HL7V2
-    name = "stewards" if modality is STEWARD else next(iter(sources.by_name))
-    envelope = modality.envelopes([message], [sources.get(name)])
-    received = pa.array([RECEIVED + timedelta(seconds=place)], INSTANT)
-    raw = pa.table(
-        {
-            "payload": pa.array([message], pa.binary()),
-            "source": [name],
-            "received_at": received,
-            "processing_id": envelope.column("processing_id"),
-            "message_type": envelope.column("message_type"),
-        }
-    )
-    parsed = modality.parse(raw, sources)
-    assert not parsed.unreadable.num_rows
-    tables = {}
-    for table in modality.tables:
-        rows = parsed.tables.get(table.name, pa.table({"row": pa.array([], pa.int32())}))
-        columns = {column: rows.column(column) for column in rows.column_names}
-        count = rows.num_rows
-        for column in ("institution", "message_type", "event_time", "event_time_precision", "event_date"):
-            columns[column] = parsed.messages.column(column).take(rows.column("row"))
-        day = parsed.messages.column("event_date")[0].as_py()
-        columns |= {
-            "event_month": pa.array([date(day.year, day.month, 1)] * count, pa.date32()),
-            "topic_id": pa.array([modality.topic] * count),
-            "partition": pa.array([0] * count, pa.int32()),
-            "offset": pa.array([place] * count, pa.int64()),
-            "source": pa.array([name] * count),
-            "received_at": received.take(pa.array([0] * count, pa.int32())),
-            "batch_number": pa.array([1] * count),
-            "reading": pa.array([0] * count, pa.int32()),
-        }
-        tables[table.name] = pa.table(
-            [
-                columns[field.name] if field.name in columns else pa.nulls(count, field.type)
-                for field in table.fields
-            ],
-            names=[field.name for field in table.fields],
-        )
-    return tables
+    if message.startswith(b"{"):
+        return stated_rows([(message, "stewards")], sources, STEWARD, first=place)
+    return stated_rows([(message, next(iter(sources.by_name)))], sources, first=place)
 
 
 def who_is_who(messages: list[bytes], sources: Sources) -> Identity:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jobs.lake_views import lake_views
 from jobs.order_alias import ORDER_ALIAS
-from tests.curated_lake import RECEIVED, CuratedLake, rows_of
+from tests.curated_lake import CuratedLake, rows_of
+from tests.stated_rows import RECEIVED
 
 
 def message(day: str, kind: str, *segments: str) -> tuple[bytes, str]:

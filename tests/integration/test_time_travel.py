@@ -17,7 +17,8 @@ import pytest
 import pipelines.curate
 from jobs.curated_then import Times, rows_then
 from schemas.tables.curated import FOLDS, curated
-from tests.curated_lake import RECEIVED, SOURCES, CuratedLake, city_messages, expected, plain, rows_of
+from tests.curated_lake import SOURCES, CuratedLake, city_messages, expected, plain, rows_of
+from tests.stated_rows import RECEIVED
 
 ROOT = Path(__file__).parents[2]
 
