@@ -79,6 +79,7 @@ class Limits:
         part_messages: of one worker's share; with its bytes the bound of a worker's memory.
         versions: raw commits that one normalise batch covers, or commits of a normalised table one of curate.
         curated_rows: new rows of a normalised table that a batch of curate takes in.
+        identity_rows: the same of identity, where these are fewer; each may be of another patient.
     """
 
     messages: int = 400_000
@@ -86,6 +87,7 @@ class Limits:
     part_messages: int = 200_000
     versions: int = 500
     curated_rows: int = 2_000_000
+    identity_rows: int = 500_000
 
     @property
     def of_land(self) -> int:
@@ -261,7 +263,8 @@ def curate_batch(context: Context) -> Outcome | None:
     """Fold one batch of new normalised rows, of all modalities, into the curated tables; None where nothing is new."""
     lake = context.lake
     stage = Stage(curation.STAGE, CURATE_TABLES, CURATION)
-    plan = functools.partial(_next_rows, context, NORMALISED_OF, curation.progress_id)
+    most = context.limits.curated_rows
+    plan = functools.partial(_next_rows, context, NORMALISED_OF, curation.progress_id, most)
     claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
         return None
@@ -279,7 +282,8 @@ def identify_batch(context: Context) -> Outcome | None:
     """Take one batch of new normalised rows, of all modalities, into who is who; None where nothing is new."""
     lake = context.lake
     stage = Stage(identification.STAGE, IDENTITY_TABLES, IDENTIFICATION)
-    plan = functools.partial(_next_rows, context, STATING, identification.progress_id)
+    most = min(context.limits.curated_rows, context.limits.identity_rows)
+    plan = functools.partial(_next_rows, context, STATING, identification.progress_id, most)
     claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
         return None
@@ -294,14 +298,18 @@ def identify_lag(context: Context) -> int:
 
 
 def _next_rows(
-    context: Context, tables: Mapping[str, Table], progress_id: Callable[[str], str], progress: Progress
+    context: Context,
+    tables: Mapping[str, Table],
+    progress_id: Callable[[str], str],
+    most: int,
+    progress: Progress,
 ) -> Plan | None:
     """What of normalised tables is new to a stage: so many rows of each as a batch may have."""
     begin = {name: progress.version(progress_id(name)) or 0 for name in tables}
 
     def upto(name: str) -> int | None:
         newest = newest_version(context.lake, tables[name])
-        return _next_end(context, tables[name], begin[name], newest, context.limits.curated_rows)
+        return _next_end(context, tables[name], begin[name], newest, most)
 
     with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
         ends = dict(zip(begin, pool.map(upto, begin), strict=True))

@@ -44,7 +44,7 @@ from pipelines.identity import (
     ends_of,
     join_seen,
     person_id,
-    resolve,
+    resolve_in_shares,
     seen_of,
 )
 from pipelines.identity_components import I64, Bools
@@ -169,7 +169,7 @@ def resolve_batch(batch: Batch, costs: Costs) -> int:
     with costs.step("resolve"):
         seen = join_seen(known.seen, stated.seen)
         edges = pa.concat_tables([known.edges, stated.edges])
-        places = places_of(resolve(edges, seen), seen, touch, edges)
+        places = places_of(resolve_in_shares(edges, seen), seen, touch, edges)
     for place in places:
         commit_place(batch, place, costs)
     rows = {name: sum(file.rows for file in some) for name, some in files.items()}
@@ -510,7 +510,7 @@ def everything(
         paths: files by normalised table.
     """
     stated = stated_by(lake, sources, {name: list(some) for name, some in paths.items()})
-    found = resolve(stated.edges, stated.seen)
+    found = resolve_in_shares(stated.edges, stated.seen)
     return [
         (PERSON, found.persons),
         (PERSON_IDENTIFIER, found.identifiers),

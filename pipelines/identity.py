@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +60,13 @@ __all__ = [
     "once",
     "person_id",
     "resolve",
+    "resolve_in_shares",
     "seen_of",
     "touched",
 ]
+
+ROWS_TOGETHER = 50_000
+"""So many edges and identifiers seen are resolved at a time: bounds a worker's memory, some kilobytes for each."""
 
 _NAMESPACE = uuid.UUID("5b0a4a54-8f0e-5c0e-9d5b-6c2f0d3b8a11")
 """The name space of person ids; another one would change them all."""
@@ -188,6 +192,52 @@ def resolve(edges: pa.Table, seen: pa.Table) -> Identity:
         redirects=_sorted(IDENTIFIER_REDIRECT.arrow_schema, made.redirects, "level", "authority", "value"),
         queue=_table(STEWARD_QUEUE.arrow_schema, list(_queue(rows))),
     )
+
+
+def resolve_in_shares(edges: pa.Table, seen: pa.Table, rows: int = ROWS_TOGETHER) -> Identity:
+    """The same, with as much at a time as memory has room for; tables are not sorted.
+
+    Args:
+        edges: as for ``resolve``.
+        seen: as for ``resolve``.
+        rows: about so many of both make a share of whole components.
+    """
+    found = [resolve(*share) for share in _shares(_last_reading(edges), seen, rows)]
+    return Identity(
+        **{
+            one.name: pa.concat_tables([getattr(share, one.name) for share in found])
+            for one in fields(Identity)
+        }
+    )
+
+
+def _shares(edges: pa.Table, seen: pa.Table, rows: int) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Parts without anything to do with each other."""
+    parts = -(-(edges.num_rows + seen.num_rows) // rows)
+    if parts <= 1:
+        yield edges, seen
+        return
+    ends = ends_of(edges)
+    patient, listed = (seen.column(name).to_numpy().astype(np.int64) for name in ("patient_key", "key"))
+    joins = (patient != listed) & np.isin(
+        listed, np.concatenate([ends.key[ends.free], ends.to_key[ends.free]])
+    )
+    one = np.concatenate([ends.key[ends.free], patient[joins]])
+    other = np.concatenate([ends.to_key[ends.free], listed[joins]])
+    names, first = np.unique(np.concatenate([one, other]), return_index=True)
+    label = np.tile(components(one, other), 2)[first]
+
+    def part_of(keys: I64) -> I64:
+        """What stands in no component is one of its own."""
+        found: I64 = keys % parts
+        if len(names):
+            place = np.minimum(np.searchsorted(names, keys), len(names) - 1)
+            found = np.where(names[place] == keys, label[place], keys) % parts
+        return found
+
+    of_edge, of_patient = part_of(ends.key), part_of(patient)
+    for number in range(parts):
+        yield edges.filter(pa.array(of_edge == number)), seen.filter(pa.array(of_patient == number))
 
 
 def touched(edges: pa.Table, seen: pa.Table, changed: I64) -> tuple[pa.Table, pa.Table]:

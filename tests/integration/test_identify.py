@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jobs.lake_views import lake_views
 from jobs.run_stages import Limits, curate_batch, identify_batch, identify_lag
 from jobs.verify_identity import verify_identity
 from lake_layout.maintain import maintain
+from pipelines.identity import resolve_in_shares
 from pipelines.steward.modality import STEWARD
 from schemas.errors import LakeError
 from schemas.steward import PatientIdentifier, StewardEvent
@@ -170,6 +172,7 @@ def test_whatever_the_batches_and_their_order(
     rng = random.Random(seed)
     monkeypatch.setattr(pipelines.identify, "ROWS_OF_FILE", rng.choice([20, 400_000]))
     monkeypatch.setattr("lake_layout.maintain.SMALL_FILES", 2)
+    monkeypatch.setattr(pipelines.identify, "resolve_in_shares", partial(resolve_in_shares, rows=30))
     lake = CuratedLake(tmp_path, limits=Limits(curated_rows=rng.choice([1, 10_000]))).create()
     offsets = list(OFFSETS)
     rng.shuffle(offsets)

@@ -13,7 +13,15 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.identity import Identity, components, join_seen, person_id, resolve, touched
+from pipelines.identity import (
+    Identity,
+    components,
+    join_seen,
+    person_id,
+    resolve,
+    resolve_in_shares,
+    touched,
+)
 from pipelines.identity_edges import STEWARD, Edge, Identifier, edge_row, edge_table, key_of
 from schemas.tables.identity import SEEN
 
@@ -288,6 +296,22 @@ def test_resolving_what_is_touched_is_enough(
     whole = resolve(edges, seen)
     for name, rows_now in kept.items():
         assert sorted(map(str, rows_now)) == sorted(map(str, getattr(whole, name).to_pylist()))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    statements(),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMES), st.integers(0, 9)), max_size=6),
+    st.integers(1, 5),
+)
+def test_shares_have_nothing_to_do_with_each_other(
+    said: list[Said], lists: list[tuple[str, str, int]], rows: int
+) -> None:
+    seen = [listed(name, name, time) for name, _, time in lists] + [listed(*one) for one in lists]
+    edges, known = edges_of(said), join_seen(SEEN.empty_table(), pa.Table.from_pylist(seen, schema=SEEN))
+    whole, found = resolve(edges, known), resolve_in_shares(edges, known, rows)
+    for name, table in vars(whole).items():
+        assert sorted(map(str, getattr(found, name).to_pylist())) == sorted(map(str, table.to_pylist()))
 
 
 EVENTS = ("merge account", "merge visit", "move account patient", "move visit account", "move visit patient")
