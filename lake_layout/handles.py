@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from deltalake import DeltaTable
 
 from lake_layout.delta_log import log_path, read_commits
-from lake_layout.lake import Lake, delta_faults
+from lake_layout.lake import Lake, read_log
 from lake_layout.location import LakeLocation
 from schemas.table import Table
 
@@ -44,8 +44,8 @@ class KeptTable(DeltaTable):
         Raises:
             LakeError, TransportError: as ``Lake.open``.
         """
-        with delta_faults(table):
-            super().__init__(lake.table_uri(table), storage_options=lake.location.storage_options())
+        uri, options, begin = lake.table_uri(table), lake.location.storage_options(), super().__init__
+        read_log(table, lambda: begin(uri, storage_options=options))
         self._store, self._name = lake.store, table.name
         self.opened = int(self.version())
         self.entry = self._store.get_or_none(log_path(table.name, self.opened))
@@ -123,8 +123,7 @@ def borrowed_handle(lake: Lake, table: Table) -> Iterator[DeltaTable]:
     if kept is None or int(kept.version()) - kept.opened >= OPENED_AGAIN_AFTER or not kept.is_still_there():
         kept = KeptTable(lake, table)
     else:
-        with delta_faults(table):
-            kept.update_incremental()
+        read_log(table, kept.update_incremental)
     yield kept
     with handles.lock:
         if len(free) < KEPT_OF_A_TABLE:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
 
 __all__ = ["Lake", "LakeLocation"]
+
+T = TypeVar("T")
 
 _OPENED_TOGETHER = 8
 """Tables that are opened or created at the same time: it is the store's answers that take long."""
@@ -56,10 +58,12 @@ class Lake:
             LakeError: ``LAKE-TABLE-MISSING``, ``LAKE-TABLE-UNREADABLE``.
             TransportError: ``STORE-UNREACHABLE``.
         """
-        with delta_faults(table):
-            return DeltaTable(
+        return read_log(
+            table,
+            lambda: DeltaTable(
                 self.table_uri(table), version=version, storage_options=self.location.storage_options()
-            )
+            ),
+        )
 
     def exists(self, table: Table) -> bool:
         """Whether the table was created."""
@@ -149,6 +153,28 @@ def check_schema(handle: DeltaTable, table: Table) -> None:
         raise LakeError(
             "LAKE-SCHEMA", "the table's columns are not those of this program's version", table=table.name
         )
+
+
+_BROKEN_OFF = "response body"
+_BROKEN_OFF_TRIES = 3
+
+
+def read_log(table: Table, read: Callable[[], T]) -> T:
+    """What the Delta library reads of a table's log.
+
+    It asks again where there is no answer; where a listing breaks off in its middle it does not, so that is done here.
+
+    Raises:
+        LakeError, TransportError: as ``delta_faults``.
+    """
+    with delta_faults(table):
+        for _ in range(_BROKEN_OFF_TRIES - 1):
+            try:
+                return read()
+            except OSError as error:
+                if _BROKEN_OFF not in str(error):
+                    raise
+        return read()
 
 
 _UNREACHABLE = ("s3 error", "http error", "error sending request", "timed out", "connection", "generic error")

@@ -26,6 +26,7 @@ from schemas.errors import LakeError, TransportError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 log = structlog.get_logger(__name__)
 
@@ -110,8 +111,7 @@ class S3Store:
     def get_or_none(self, path: str) -> bytes | None:
         with _s3_faults(path):
             try:
-                answer = self._client.get_object(Bucket=self.location.bucket, Key=self._key(path))
-                return answer["Body"].read()
+                return self._read({"Bucket": self.location.bucket, "Key": self._key(path)})[0]
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     return None
@@ -128,14 +128,26 @@ class S3Store:
     def _get_span(self, path: str, span: str) -> tuple[bytes, int]:
         with _s3_faults(path):
             try:
-                answer = self._client.get_object(Bucket=self.location.bucket, Key=self._key(path), Range=span)
-                data = answer["Body"].read()
+                data, answer = self._read(
+                    {"Bucket": self.location.bucket, "Key": self._key(path), "Range": span}
+                )
             except ClientError as error:
                 if _code(error) in _ABSENT:
                     raise _missing(path) from None
                 raise
         total = answer.get("ContentRange", "").rpartition("/")[2]
         return data, int(total) if total.isdigit() else len(data)
+
+    def _read(self, wanted: GetObjectRequestTypeDef) -> tuple[bytes, GetObjectOutputTypeDef]:
+        """Bytes and answer; the client asks again where there is no answer, but not where one breaks off."""
+        for _ in range(_UNCLEAR_ANSWERS - 1):
+            answer = self._client.get_object(**wanted)
+            try:
+                return answer["Body"].read(), answer
+            except BotoCoreError as error:
+                log.info("answer_broke_off", kind=type(error).__name__)
+        answer = self._client.get_object(**wanted)
+        return answer["Body"].read(), answer
 
     def put(self, path: str, data: bytes) -> None:
         with _s3_faults(path):
@@ -148,7 +160,7 @@ class S3Store:
             try:
                 self._client.put_object(Bucket=self.location.bucket, Key=key, Body=data, IfNoneMatch="*")
             except ClientError as error:
-                if _code(error) not in _TAKEN | _PASSING:
+                if _code(error) not in _TAKEN and not _passes(error):
                     with _s3_faults(path):
                         raise
             except (BotoCoreError, OSError):
@@ -201,14 +213,18 @@ def _inside(path: str) -> str:
 
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-_PASSING = frozenset(
-    {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "500", "502", "503", "504"}
-)
+_PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"})
 
 
 def _code(error: Exception) -> str:
     response = getattr(error, "response", {})
     return str(response.get("Error", {}).get("Code", ""))
+
+
+def _passes(error: ClientError) -> bool:
+    """Whether the store may well answer otherwise a while later: all that is its own fault, a full disk among it."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or _code(error) in _PASSING
 
 
 @contextlib.contextmanager
@@ -218,7 +234,7 @@ def _s3_faults(path: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = _code(error)
-        if code in _PASSING:
+        if _passes(error):
             raise TransportError(
                 "STORE-UNREACHABLE", "the S3 store does not answer", path=path, answer=code
             ) from None

@@ -90,13 +90,25 @@ def _dispositions(ledger: Iterable[Mapping[str, object]], truth: Truth) -> Diffe
         (one.source, one.control_id, None, one.code, one.disposition) for one in truth.messages
     )
     there: Counter[_Values] = Counter()
+    for (source, control_id, reason, disposition), count in _said(ledger).items():
+        there[source, control_id, None, reason, disposition] += count
+    return _difference(LEDGER.name, ["code", "disposition"], wanted, there)
+
+
+def landed_dispositions(lake: Lake) -> Counter[tuple[str, str, str, str]]:
+    """How many messages the ledger has of each source, control id, reason and disposition."""
+    columns = ["source", "control_id", "disposition", "codes"]
+    return _said(lake.dataset(LEDGER).to_table(columns=columns).to_pylist())
+
+
+def _said(ledger: Iterable[Mapping[str, object]]) -> Counter[tuple[str, str, str, str]]:
+    there: Counter[tuple[str, str, str, str]] = Counter()
     for row in ledger:
         codes = row["codes"] if isinstance(row["codes"], list) else []
         # a message may have been refused for one reason and bear notices beside it
-        reasons = [code for code in codes if code in _REASONS]
-        reason = reasons[0] if reasons else ""
-        there[row["source"], row["control_id"] or "", None, reason, row["disposition"]] += 1
-    return _difference(LEDGER.name, ["code", "disposition"], wanted, there)
+        reason = next((str(code) for code in codes if code in _REASONS), "")
+        there[str(row["source"]), str(row["control_id"] or ""), reason, str(row["disposition"])] += 1
+    return there
 
 
 def _quarantine(lake: Lake, said: Mapping[_Coordinates, _Sender], truth: Truth) -> Difference | None:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "query": ("jobs.cli.query", "query_command", "SQL over the lake's tables."),
     "simulate": ("jobs.cli.simulate", "simulate_command", "A synthetic city's traffic, and its truth."),
     "demo": ("jobs.cli.demo", "demo_command", "All of it in one go."),
+    "soak": ("jobs.cli.soak", "soak_command", "Let everything fail, and look whether anything was lost."),
 }
 """Name → (module, function, one line of help)."""
 

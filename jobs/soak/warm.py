@@ -10,6 +10,7 @@ The parent reads requests as lines of JSON and answers in the same way (``python
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -141,6 +142,8 @@ def _import() -> None:
     from jobs.compile_kernels import read_city
 
     read_city(50)  # kernels are loaded when they are first called; children inherit them
+    gc.collect()
+    gc.freeze()
 
 
 def _start(arguments: Sequence[str], env: Mapping[str, str], file_limit: int | None) -> tuple[int, int]:

@@ -1,21 +1,15 @@
-"""What the tests of the lake share: small tables, a stage over them, rows, and a store whose answers get lost."""
+"""What the tests of the lake share: small tables, a stage over them, rows."""
 
 from __future__ import annotations
 
-import http.client
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from lake_layout.claims import Claim
 from lake_layout.files import NewFile, write_file
-from lake_layout.lake import Lake, LakeLocation
+from lake_layout.lake import Lake
 from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
 from schemas.table import INSTANT, Field, Table
 
@@ -103,101 +97,3 @@ def land(lake: Lake, end: int) -> Claim:
 def offsets(lake: Lake, table: Table, version: int | None = None) -> list[int]:
     """All offsets in a table, sorted; a row that is there twice shows twice."""
     return sorted(lake.dataset(table, version).to_table(columns=["offset"]).column(0).to_pylist())
-
-
-@dataclass
-class FaultyStore:
-    """A way to the S3 store on which requests and answers can get lost.
-
-    Attributes:
-        location: the lake by this way.
-        fault: given method and path of a request, what befalls it: ``""`` nothing; ``lost`` the store acts and the
-            answer never comes; a status such as ``412`` the store acts and this is the answer; ``away 503`` this is
-            the answer and the store knows nothing of it.
-        seen: requests that something befell.
-    """
-
-    location: LakeLocation
-    fault: Callable[[str, str], str] = lambda _method, _path: ""
-    seen: list[tuple[str, str]] = field(default_factory=list)
-
-    def once(self, method: str, ending: str, what: str) -> None:
-        """Let something befall the next request of this kind."""
-        self.always(method, ending, what, times=1)
-
-    def always(self, method: str, ending: str, what: str, times: int = 10**9) -> None:
-        """Let something befall the next requests of this kind."""
-        lock = threading.Lock()
-        left = [times]
-
-        def fault(asked: str, path: str) -> str:
-            with lock:
-                if asked != method or not path.endswith(ending) or not left[0]:
-                    return ""
-                left[0] -= 1
-                self.seen.append((asked, path))
-                return what
-
-        self.fault = fault
-
-
-@contextmanager
-def faulty_store(location: LakeLocation) -> Iterator[FaultyStore]:
-    """Stand between a client and the S3 store."""
-    assert location.endpoint is not None
-    behind = urlsplit(location.endpoint).netloc
-    faulty = FaultyStore(location)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            what = faulty.fault(self.command, urlsplit(self.path).path)
-            if what.startswith("away "):
-                self._answer(int(what.removeprefix("away ")), [], b"")
-                return
-            connection = http.client.HTTPConnection(behind, timeout=30)
-            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():  # the Host too: it is part of what is signed
-                connection.putheader(name, value)
-            connection.endheaders(body or None)
-            answer = connection.getresponse()
-            content = answer.read()
-            if what == "lost":
-                self.close_connection = True
-            elif what:
-                self._answer(int(what), [], b"")
-            else:
-                self._answer(answer.status, answer.getheaders(), content)
-            connection.close()
-
-        def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
-            self.send_response_only(status)
-            for name, value in headers:
-                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
-                    self.send_header(name, value)
-            length = {name.lower(): value for name, value in headers}.get("content-length")
-            self.send_header(
-                "Content-Length", length if self.command == "HEAD" and length else str(len(content))
-            )
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _forward  # noqa: N815 - the base class's names
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    faulty.location = replace(location, endpoint=f"http://127.0.0.1:{server.server_address[1]}")
-    try:
-        yield faulty
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.soak.faulty_store import faulty_store, nothing
 from lake_layout.claims import Claim, batch_app_id, claim_path, claims_of, is_newest
 from lake_layout.commit import CommitOutcome, CommitState, commit_change, commit_table
 from lake_layout.files import NewFile
@@ -32,7 +33,6 @@ from tests.integration.lake_cases import (
     SECOND,
     claim_land,
     claim_normalise,
-    faulty_store,
     file_of,
     land,
     offsets,
@@ -372,7 +372,7 @@ def test_a_store_that_takes_no_commits_is_reported_as_away(lake_location: LakeLo
         with pytest.raises(TransportError) as away:
             commit_table(lake, claim, RAW, [file])
         assert "phlsecret" not in repr(away.value)
-        faulty.fault = lambda _method, _path: ""
+        faulty.fault = nothing
         assert commit_table(lake, claim, RAW, [file]).state is CommitState.COMMITTED
         assert offsets(lake, RAW) == [*range(5)]
 

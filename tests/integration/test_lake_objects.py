@@ -12,11 +12,14 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.soak.faulty_store import faulty_store
+from lake_layout.handles import current_handle
+from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from lake_layout.objects import FolderStore, ObjectStore, open_store
 from lake_layout.probe import probe_store
 from schemas.errors import ConfigError, LakeError, TransportError
-from tests.integration.lake_cases import faulty_store
+from tests.integration.lake_cases import RAW
 
 
 @pytest.fixture(params=["lake_location", "local_location"])
@@ -110,18 +113,46 @@ def test_a_conditional_put_that_was_not_taken_is_sent_again(lake_location: LakeL
         assert store.get("x") == b"mine"
 
 
+@pytest.mark.parametrize("status", [503, 507])
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "DELETE"])
-def test_a_store_that_is_away_is_a_transport_error(lake_location: LakeLocation, method: str) -> None:
+def test_a_store_that_is_away_is_a_transport_error(
+    lake_location: LakeLocation, method: str, status: int
+) -> None:
+    """One without room is away too: it may have some later."""
     with faulty_store(lake_location) as faulty:
         store = open_store(faulty.location)
         calls: dict[str, Callable[[], object]] = {
             "GET": lambda: store.get("x"), "PUT": lambda: store.put_if_absent("x", b"1"),
             "HEAD": lambda: store.size("x"), "DELETE": lambda: store.delete("x"),
         }  # fmt: skip
-        faulty.always(method, "/x", "away 503")
+        faulty.always(method, "/x", f"away {status}")
         with pytest.raises(TransportError) as away:
             calls[method]()
         assert str(lake_location.secret_key) not in repr(away.value)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(lake_location: LakeLocation) -> None:
+    with faulty_store(lake_location) as faulty:
+        store = open_store(faulty.location)
+        store.put("x", b"0123456789")
+        faulty.once("GET", "/x", "cut")
+        assert store.get("x") == b"0123456789"
+        faulty.once("GET", "/x", "cut")
+        assert store.get_range("x", 2, 4) == b"2345"
+        faulty.always("GET", "/x", "cut")
+        with pytest.raises(TransportError):
+            store.get("x")
+
+
+def test_a_listing_of_the_log_that_breaks_off_is_asked_for_again(lake_location: LakeLocation) -> None:
+    with faulty_store(lake_location) as faulty:
+        lake = Lake(faulty.location)
+        lake.create_missing((RAW,))
+        faulty.once("GET", f"/{lake_location.bucket}", "cut")
+        assert lake.version(RAW) == 0
+        faulty.once("GET", f"/{lake_location.bucket}", "cut")
+        assert current_handle(lake, RAW).version() == 0
+        assert faulty.counts["cut"] == 2
 
 
 def test_nobody_at_the_address_is_a_transport_error(lake_location: LakeLocation) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,9 @@ from tests.integration.setting import header_or_none, rows_of, send
 STAGES = ("land", "normalise", "curate")
 ANOTHER_PROGRAM = '\n[[sources]]\nname = "added-later"\nfacility = "ADDED-LATER"\n'
 """What is added to the settings so that their hash, which claims bear, is another."""
+
+SMALL_BATCHES: Mapping[str, str] = {"PHL_INGEST_BATCH_MESSAGES": "25", "PHL_CURATE_ROWS": "100"}
+"""So small that there are many."""
 
 BATCH_COLUMNS = ("batch_number", "decided_at")
 
@@ -121,8 +125,9 @@ def city_lake(
     folder: Path,
     *,
     like: CityLake | None = None,
+    batches: Mapping[str, str] = SMALL_BATCHES,
 ) -> CityLake:
-    """A fresh lake on a topic of its own, or on that of another one, with batches so small that there are many."""
+    """A fresh lake on a topic of its own, or on that of another one."""
     env = {
         "PHL_KAFKA_BOOTSTRAP": str(connection.properties["bootstrap.servers"]),
         "PHL_KAFKA_TOPIC_PREFIX": like.env["PHL_KAFKA_TOPIC_PREFIX"]
@@ -140,5 +145,5 @@ def city_lake(
             "PHL_S3_REGION": location.region,
         }
     if like is None:
-        env |= {"PHL_INGEST_BATCH_MESSAGES": "25", "PHL_CURATE_ROWS": "100"}
+        env |= batches
     return CityLake(env, folder, connection, location, warm)

@@ -22,9 +22,10 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """What all tests here did to their lakes; told at the end."""
     counted = Tally()
     yield counted
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    assert isinstance(reporter, pytest.TerminalReporter)
-    reporter.write_line("")
-    for line in counted.lines():
-        reporter.write_line(line)
-    reporter.write_line(f"fail points visited: {len(counted.places)}")
+    plugins = request.config.pluginmanager
+    reporter, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
+    assert reporter is not None
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        for line in ("", *counted.lines(), f"fail points visited: {len(counted.places)}"):
+            reporter.write_line(line)

@@ -22,8 +22,8 @@ BATCHES = 52
 NEEDS_COMMITS = ("before-merge", "after-vacuum", "log-entry-deleted")
 
 
-def test_upkeep_killed_everywhere(lake_location: LakeLocation, tally: Tally) -> None:
-    lake = Lake(lake_location)
+def test_upkeep_killed_everywhere(local_location: LakeLocation, tally: Tally) -> None:
+    lake = Lake(local_location)
     lake.create_missing((RAW,))
     end = 0
     for point in places_of("upkeep"):
@@ -31,11 +31,11 @@ def test_upkeep_killed_everywhere(lake_location: LakeLocation, tally: Tally) -> 
             for _ in range(BATCHES):
                 end += 1
                 batch = land(lake, end).batch
-        killed = _upkeep(lake_location, batch, point)
+        killed = _upkeep(local_location, batch, point)
         assert killed.returncode == KILLED, f"{point}: {killed.stderr[-2000:]}"
         tally.killed("upkeep", point)
         assert offsets(lake, RAW) == list(range(end)), point
-    done = _upkeep(lake_location, batch, None)
+    done = _upkeep(local_location, batch, None)
     assert done.returncode == 0, done.stderr[-2000:]
     assert offsets(lake, RAW) == list(range(end))
     assert lake.open(RAW).get_add_actions().num_rows < end, "small files are merged in the end"
