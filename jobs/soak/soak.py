@@ -420,7 +420,8 @@ class Soak:
         settings = self.settings()
         connection = settings.kafka_connection()
         topic = settings.kafka.topic_prefix + "raw.hl7v2"
-        connection.admin().delete_topics([topic])[topic].result()
+        admin = connection.admin()  # gone before its answer, it would give none
+        admin.delete_topics([topic])[topic].result()
         time.sleep(2)
         ensure_topic(connection, topic, settings.topic_partitions)
         self.send()
