@@ -91,7 +91,9 @@ def _verify(
         damaged.extend(found)
         return {difference.file for difference in found}
 
-    described = _described(kafka, topics)
+    described = _described(
+        kafka, dict(zip(topics, (modality.awaited for modality in modalities), strict=True))
+    )
     claims = newest_claims(store)  # before the tables are opened: what these speak of was there
     with lake_views(lake, in_order(modalities), at_once=False, leave_out=gone) as opened:
         damaged[:0] = replaced_tables(claims, opened.views)
@@ -227,16 +229,22 @@ def damaged_files(view: View, store: ObjectStore, unreadable: Collection[str]) -
     ]
 
 
-def _described(kafka: KafkaConnection | None, topics: Sequence[str]) -> dict[str, TopicState]:
-    """The topics as Kafka has them now; those that it says nothing of are left out, and the log says so."""
+def _described(kafka: KafkaConnection | None, topics: Mapping[str, bool]) -> dict[str, TopicState]:
+    """The topics as Kafka has them now; those that it says nothing of are left out, and the log says so.
+
+    Args:
+        kafka: who is asked.
+        topics: by name, whether each has to be there.
+    """
     found: dict[str, TopicState] = {}
     if kafka is None:
         return found
-    for topic in topics:
+    for topic, awaited in topics.items():
         try:
             found[topic] = describe_topic(kafka, topic)
         except IngestError as error:
-            log.warning("kafka_not_asked", code=error.code, topic=topic)
+            if awaited or error.code != "KAFKA-TOPIC-MISSING":
+                log.warning("kafka_not_asked", code=error.code, topic=topic)
     return found
 
 
