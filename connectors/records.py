@@ -12,6 +12,8 @@ BATCH = "batch"
 OBJECT_PATH = "object-path"
 OBJECT_SIZE = "object-size"
 OBJECT_SHA256 = "object-sha256"
+REPLACES = "replaces"
+"""Of a message that was mended by hand: topic id, partition and offset of the one that it stands for (``id:0:17``)."""
 
 
 @dataclass(frozen=True, slots=True)

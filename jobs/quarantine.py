@@ -8,22 +8,29 @@ from typing import TYPE_CHECKING
 
 from lake_layout.lake import Lake
 from schemas.errors import ConfigError
-from schemas.tables import LEDGER, QUARANTINE, RAW_HL7V2
+from schemas.tables import DECISION, LEDGER, QUARANTINE, RAW_HL7V2
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-TABLES = (RAW_HL7V2, QUARANTINE, LEDGER)
+TABLES = (RAW_HL7V2, QUARANTINE, LEDGER, DECISION)
 
 _QUARANTINED = """
-SELECT topic_id, "partition", "offset", received_at, source, code, segment, segment_index, field
+SELECT raw_table, topic_id, "partition", "offset", received_at, source, code, segment, segment_index, field
 FROM ops.quarantine
 """
 _IGNORED = """
-SELECT topic_id, "partition", "offset", received_at, source, codes[1] AS code,
+SELECT raw_table, topic_id, "partition", "offset", received_at, source, codes[1] AS code,
        NULL::VARCHAR AS segment, NULL::INTEGER AS segment_index, NULL::INTEGER AS field
-FROM ops.ledger WHERE disposition = 'ignored'
+FROM ops.ledger AS one WHERE disposition = 'ignored' AND NOT EXISTS (
+    SELECT 1 FROM ops.ledger AS later WHERE later.reading > 0 AND later.reading > one.reading
+    AND later.topic_id = one.topic_id AND later."partition" = one."partition" AND later."offset" = one."offset")
+"""
+_DECIDED = """
+SELECT topic_id, "partition", "offset", arg_max(action, decided_at) AS decision,
+       arg_max(decided_by, decided_at) AS decided_by
+FROM ops.decision WHERE "offset" IS NOT NULL GROUP BY ALL
 """
 
 
@@ -36,6 +43,8 @@ class Asked:
         code: why.
         source: by which connection they came.
         since, until: received from then on, and before then.
+        settled: with those that somebody discarded or replaced.
+        messages: these only.
     """
 
     ignored: bool = False
@@ -43,6 +52,8 @@ class Asked:
     source: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    settled: bool = False
+    messages: tuple[Coordinates, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,10 @@ class Coordinates:
                 "CONFIG-COORDINATES", "give PARTITION:OFFSET or TOPIC-ID:PARTITION:OFFSET", setting="MESSAGE"
             )
         return cls(int(partition), int(offset), topic[-1] or None)
+
+    def values(self) -> list[object]:
+        """What is known of the place, in the order partition, offset, topic."""
+        return [self.partition, self.offset, *([self.topic_id] if self.topic_id else [])]
 
 
 @dataclass(frozen=True)
@@ -95,12 +110,48 @@ def listed(connection: duckdb.DuckDBPyConnection, asked: Asked) -> pa.RecordBatc
         "received_at < ?": asked.until,
     }
     said = {condition: value for condition, value in wanted.items() if value is not None}
+    values = list(said.values())
+    conditions = list(said)
+    if asked.messages:
+        conditions.append("(" + " OR ".join(_here(one) for one in asked.messages) + ")")
+        values += [value for one in asked.messages for value in one.values()]
+    if not asked.settled:
+        conditions.append("coalesce(decision, '') NOT IN ('discard', 'replace')")
     sql = (
-        f"SELECT * FROM ({_IGNORED if asked.ignored else _QUARANTINED})"  # noqa: S608 - texts of this module only
-        + (f" WHERE {' AND '.join(said)}" if said else "")
+        f"SELECT * FROM ({_IGNORED if asked.ignored else _QUARANTINED}) "  # noqa: S608 - texts of this module only
+        f'LEFT JOIN ({_DECIDED}) USING (topic_id, "partition", "offset")'
+        + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
         + ' ORDER BY received_at DESC, topic_id, "partition", "offset"'
     )
-    return connection.execute(sql, list(said.values())).to_arrow_reader()
+    return connection.execute(sql, values).to_arrow_reader()
+
+
+def chosen(connection: duckdb.DuckDBPyConnection, asked: Asked) -> dict[str, list[Coordinates]]:
+    """The places of the messages asked for, with their topics' ids, by raw table.
+
+    Raises:
+        ConfigError: ``CONFIG-COORDINATES``: there is none, or one that is named is not among them, or is several.
+    """
+    rows = listed(connection, asked).read_all().to_pylist()
+    wanted = len(asked.messages)
+    if not rows or (wanted and len(rows) != wanted):
+        raise ConfigError(
+            "CONFIG-COORDINATES",
+            "give messages that the list has, each once, with the topic's id where several topics have one"
+            if wanted
+            else "there is no such message",
+            setting="MESSAGE",
+            found=len(rows),
+        )
+    places: dict[str, list[Coordinates]] = {}
+    for row in rows:
+        where = Coordinates(row["partition"], row["offset"], row["topic_id"])
+        places.setdefault(row["raw_table"], []).append(where)
+    return places
+
+
+def _here(one: Coordinates) -> str:
+    return '("partition" = ? AND "offset" = ?' + (" AND topic_id = ?)" if one.topic_id else ")")
 
 
 def found(lake: Lake, connection: duckdb.DuckDBPyConnection, where: Coordinates) -> Found:
@@ -110,11 +161,9 @@ def found(lake: Lake, connection: duckdb.DuckDBPyConnection, where: Coordinates)
         ConfigError: ``CONFIG-COORDINATES``: there is none, or there are several.
         LakeError: ``OBJECT-MISSING``: its bytes lie in an object that is gone.
     """
-    place = '"partition" = ? AND "offset" = ?' + (" AND topic_id = ?" if where.topic_id else "")
-    values = [where.partition, where.offset, *([where.topic_id] if where.topic_id else [])]
     rows = connection.execute(
-        f"SELECT topic_id, payload, object_path, source FROM raw.hl7v2 WHERE {place}",  # noqa: S608
-        values,
+        f"SELECT topic_id, payload, object_path, source FROM raw.hl7v2 WHERE {_here(where)}",  # noqa: S608
+        where.values(),
     ).fetchall()
     if len(rows) != 1:
         reason = (

@@ -36,21 +36,24 @@ from connectors.kafka.ranges import (
     require_same_topic,
     split_ranges,
 )
+from jobs.claimed_again import claimed_again
 from jobs.curated_progress import uncurated, unidentified
 from lake_layout.added_since import files_added
-from lake_layout.claims import Claim
+from lake_layout.claims import Claim, batch_app_id
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
-from lake_layout.stage import Plan, Progress, Stage, begin_batch
+from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
+from pipelines import read_again
 from pipelines.curate import Batch as CurateBatch
 from pipelines.curate import Curate
 from pipelines.identify import Batch as IdentityBatch
 from pipelines.identify import Identify
 from pipelines.land import Land
 from pipelines.normalise import Batch, Normalise
-from pipelines.parts import parts_of
+from pipelines.parts import parts_of, to_bytes
+from pipelines.read_again import parts_again
 from pipelines.steps import PREFIX
 from schemas import errors
 from schemas.errors import ConfigError, IngestError, LakeError
@@ -60,7 +63,7 @@ from schemas.table import Table
 from schemas.tables import curation, identification
 from schemas.tables.curation import CURATE_TABLES, CURATION, NORMALISED_OF
 from schemas.tables.identification import IDENTIFICATION, IDENTITY_TABLES, STATING
-from schemas.tables.ops import LEDGER, QUARANTINE
+from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
 
@@ -143,7 +146,7 @@ class Outcome:
 def prepare(context: Context) -> None:
     """Create what is missing: the tables of the modality."""
     modality = context.modality
-    context.lake.create_missing((modality.raw, *modality.tables, QUARANTINE, LEDGER))
+    context.lake.create_missing((modality.raw, *modality.tables, QUARANTINE, LEDGER, DECISION))
 
 
 def check_landed(context: Context) -> None:
@@ -227,12 +230,12 @@ def _guard(connection: KafkaConnection, ranges: Sequence[OffsetRange]) -> None:
 
 
 def normalise_batch(context: Context) -> Outcome | None:
-    """Take one batch of raw commits into the tables; None where there is nothing new."""
+    """Take one batch of raw commits, or of messages to be read again, into the tables; None where there is nothing."""
     modality, lake = context.modality, context.lake
     stage = Stage(f"normalise-{modality.name}", (*modality.tables, QUARANTINE, LEDGER), LEDGER)
     progress_id = context.normalise_app_id
 
-    def plan(progress: Progress) -> Plan | None:
+    def arrived(progress: Progress) -> Plan | None:
         done = progress.version(progress_id) or 0
         newest = newest_version(lake, modality.raw)
         end = _next_end(context, modality.raw, done, newest, context.limits.messages)
@@ -244,14 +247,46 @@ def normalise_batch(context: Context) -> Outcome | None:
             pins={LEDGER.name: newest_version(lake, LEDGER)},
         )
 
+    def plan(progress: Progress) -> Plan | None:
+        # in turn, so that neither what comes nor what is asked for waits long for a great deal of the other
+        if (progress.version(batch_app_id(stage.name)) or 0) % 2:
+            return plan_again(context, progress) or arrived(progress)
+        return arrived(progress) or plan_again(context, progress)
+
     code = code_hash(context.sources, modality.name, str(modality.version))
     claim = begin_batch(lake, stage, plan, code)
     if claim is None:
         return None
+    batch = Batch(lake, claim, modality, context.sources, context.index)
+    if batch.again:
+        messages = claimed_again(lake, modality, claim)
+        if not messages.num_rows:
+            commit_table(lake, claim, LEDGER, [])
+            return normalise_batch(context)
+        shares = parts_again(lake, modality.raw, messages, context.limits.part_messages)
+        graph = Normalise(batch, tuple(shares), to_bytes(messages))
+        return _run(context, claim, graph, messages.num_rows)
     files = files_added(lake, modality.raw, claim.begin[progress_id], claim.end[progress_id])
     parts = parts_of(files, context.limits.part_messages)
-    batch = Batch(lake, claim, modality, context.sources, context.index)
     return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))
+
+
+def plan_again(context: Context, progress: Progress) -> Plan | None:
+    """A batch of messages that an operator asked to be read again; of none, which ends a request, after its last."""
+    lake, raw = context.lake, context.modality.raw
+    name = read_again.progress_id(raw)
+    reached = progress.version(name) or 0
+    request = read_again.next_request(lake, raw, reached)
+    if request is None:
+        return None
+    version = newest_version(lake, LEDGER)
+    left = read_again.messages_of(lake, raw, request, version, context.limits.messages)
+    return Plan(
+        begin={name: reached},
+        end={name: reached + 1 if left.num_rows else request.version * read_again.STEPS},
+        # settings may have changed when a batch is run again: what it takes in may not
+        pins={LEDGER.name: version, DECISION.name: request.version, name: context.limits.messages},
+    )
 
 
 def prepare_curated(context: Context) -> None:

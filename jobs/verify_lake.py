@@ -12,8 +12,9 @@ from deltalake.exceptions import DeltaError
 from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.ranges import OffsetRange, app_id, read_range
 from connectors.kafka.topics import TopicState, describe_topic
+from jobs.claimed_again import claimed_again
 from jobs.lake_views import View, lake_views
-from lake_layout.claims import Claim, newest_claims
+from lake_layout.claims import Claim, claims_of, newest_claims
 from lake_layout.lake import Lake
 from lake_layout.live_files import live_files
 from lake_layout.objects import ObjectStore, open_store
@@ -23,7 +24,7 @@ from quality.reconcile import ExplainGap, Stream, reconcile
 from schemas.errors import IngestError, LakeError
 from schemas.modality import Modality
 from schemas.table import Table
-from schemas.tables.ops import LEDGER, QUARANTINE
+from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -167,10 +168,21 @@ def stream_of(
         landed_to=landed_to,
         decided_to=decided_to,
         last_batch=_transaction(ledger, f"batch:normalise-{modality.name}"),
+        again=_under_way(lake, modality, _transaction(ledger, f"batch:normalise-{modality.name}")),
         kept={}
         if state is None
         else {(state.topic_id, partition): low for partition, (low, _) in state.partitions.items()},
     )
+
+
+def _under_way(lake: Lake, modality: Modality, last_batch: int | None) -> pa.Table | None:
+    """Messages that batches take in once more which were claimed but had not ended when the ledger was opened."""
+    found, batch = [], (last_batch or 0) + 1
+    while claims := claims_of(lake.store, f"normalise-{modality.name}", batch):
+        if DECISION.name in claims[-1].pins:
+            found.append(claimed_again(lake, modality, claims[-1]))
+        batch += 1
+    return pa.concat_tables(found) if found else None
 
 
 def _transaction(table: DeltaTable | None, app: str) -> int | None:

@@ -29,6 +29,18 @@ class Index(Protocol):
         """For each pair of hashes: is the id known, is it known with this content?"""
 
 
+class _Nothing:
+    """An index that knows no message."""
+
+    def lookup(self, bucket: str, key: Hashes, value: Hashes) -> tuple[Flags, Flags]:  # noqa: ARG002 - as all
+        """None of them is known."""
+        return np.zeros(len(key), np.bool_), np.zeros(len(value), np.bool_)
+
+
+NOTHING_BEFORE: Index = _Nothing()
+"""What is judged against it is judged among itself."""
+
+
 def open_index(
     lake: Lake, location: IndexLocation, raw_table: str, version: int, *, ledger_id: str | None = None
 ) -> SortedRuns:

@@ -72,7 +72,7 @@ def attach_origin(
         raw: the raw rows that were parsed.
         parsed: for what the parser says of each message.
         claim: the batch.
-        reading: 0 for the first reading of a message.
+        reading: 0 for the first reading of messages, where ``raw`` has no column that says it of each.
     """
     place = np.full(raw.num_rows, -1, np.int64)
     place[_whole(parsed.messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(
@@ -93,7 +93,7 @@ def attach_origin(
     made = {
         "event_month": month_start(parsed.messages.column("event_date")).take(message),
         "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
-        "reading": pa.array(np.full(n, reading, np.int32)),
+        "reading": readings_of(raw, reading).take(row),
     }
     columns = {**from_raw, **from_message, **made, **own}
     return pa.table(
@@ -104,6 +104,13 @@ def attach_origin(
             for field in table.fields
         }
     )
+
+
+def readings_of(raw: pa.Table, reading: int) -> pa.Array:
+    """Which reading of each raw row this is: its column ``reading`` where it has one, the same for all else."""
+    if "reading" in raw.column_names:
+        return _whole(raw.column("reading"))
+    return pa.array(np.full(raw.num_rows, reading, np.int32))
 
 
 def _repeating(column: pa.ChunkedArray) -> pa.Array:
@@ -141,7 +148,7 @@ def ledger_rows(
         "codes": codes,
         "row_counts": row_counts,
         "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
-        "reading": pa.array(np.full(n, reading, np.int32)),
+        "reading": readings_of(raw, reading),
         "decided_at": pa.array([claim.made_at] * n, LEDGER.arrow_schema.field("decided_at").type),
     }
     return pa.table({field.name: columns[field.name].cast(field.type) for field in LEDGER.fields})

@@ -18,7 +18,7 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -29,14 +29,16 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 
 from lake_layout.claims import Claim
+from lake_layout.commit import is_done
 from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile
+from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.objects import open_store
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import commit_table
-from pipelines.deduplicate import decide, open_index
+from pipelines.deduplicate import NOTHING_BEFORE, decide, open_index
 from pipelines.dispositions import (
     IDENTITY_COLUMNS,
     Verdicts,
@@ -50,20 +52,25 @@ from pipelines.dispositions import (
     scatter,
 )
 from pipelines.parts import Part, coded, from_bytes, release_memory, to_bytes
+from pipelines.read_again import only, withdrawn
 from pipelines.steps import Costs, count_steps, step, steps_of
 from pipelines.write_tables import TableFiles, Written, write_by_partition
 from schemas.errors import LakeError
 from schemas.modality import Modality, Parsed
 from schemas.source import Sources
-from schemas.tables.ops import LEDGER, QUARANTINE
+from schemas.table import Table
+from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 
-READING = 0  # first reading of a message; reprocessing counts on
+READING = 0  # first reading of a message; reading again counts on (``pipelines.read_again``)
 
 PIECE_BYTES = 64 * 1024 * 1024
 PIECE_ROWS = 34_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 _COMMITTED_TOGETHER = 8
+
+_AGAIN = 5
+"""Times that a table's former rows are looked for anew because upkeep has merged files meanwhile."""
 
 _COMMITTER = "tables"
 """Key under which all files but the ledger's go to one committer."""
@@ -111,13 +118,25 @@ class Batch:
     def ledger_version(self) -> int:
         return self.claim.pins[LEDGER.name]
 
+    @property
+    def again(self) -> bool:
+        """Whether it is of messages that were read before."""
+        return DECISION.name in self.claim.pins
+
 
 @dataclass(eq=False)  # not frozen: Beam keeps hints and the pipeline on it
 class Normalise(beam.PTransform):  # type: ignore[misc]
-    """The graph of one batch of the normalise stage."""
+    """The graph of one batch of the normalise stage.
+
+    Attributes:
+        batch: what is claimed.
+        parts: the shares of workers.
+        again: messages whose former rows leave the tables, as an IPC stream of what ``read_again.messages_of`` gives.
+    """
 
     batch: Batch
     parts: tuple[Part, ...]
+    again: bytes | None = None
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         batch = self.batch
@@ -144,11 +163,15 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
             | "WriteLedger" >> beam.ParDo(WriteLedger(batch)).with_outputs("quarantine", main="ledger")
         )
 
+        files = [parsed.files, ledger_files.quarantine]
+        if self.again is not None:
+            # rows leave tables that no file is for, too
+            files.append(begin | "Withdraw" >> beam.Create([(_COMMITTER, None)]))
         committed = (
-            (parsed.files, ledger_files.quarantine)
+            files
             | "AllTables" >> beam.Flatten()
             | "GatherTables" >> beam.GroupByKey()
-            | "CommitTables" >> beam.ParDo(CommitTables(batch))
+            | "CommitTables" >> beam.ParDo(CommitTables(batch, self.again))
         )
         return (
             (ledger_files.ledger, committed)
@@ -299,14 +322,17 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
     Several at a time: it is the store's answers that take long.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+    def __init__(self, batch: Batch, again: bytes | None = None) -> None:
+        self.batch, self.again = batch, again
 
     @coded
-    def process(self, grouped: tuple[str, Iterable[OfTable]]) -> Iterator[tuple[str, NewFile | None]]:
+    def process(self, grouped: tuple[str, Iterable[OfTable | None]]) -> Iterator[tuple[str, NewFile | None]]:
         by_table: dict[str, list[NewFile]] = {}
-        for name, file in grouped[1]:
-            by_table.setdefault(name, []).append(file)
+        if self.again is not None:
+            by_table = {table.name: [] for table in (*self.batch.modality.tables, QUARANTINE)}
+        for one in grouped[1]:
+            if one is not None:
+                by_table.setdefault(one[0], []).append(one[1])
         with ThreadPoolExecutor(_COMMITTED_TOGETHER) as pool:
             for costs in pool.map(self._commit, by_table, by_table.values()):
                 count_steps(costs)
@@ -317,8 +343,33 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
         table = next(table for table in (*self.batch.modality.tables, QUARANTINE) if table.name == name)
         costs = Costs()
         with costs.step("commit"):
-            commit_table(self.batch.lake, self.batch.claim, table, sorted(files, key=lambda file: file.path))
+            files = sorted(files, key=lambda file: file.path)
+            if self.again is None:
+                commit_table(self.batch.lake, self.batch.claim, table, files)
+            else:
+                commit_instead(self.batch, table, files, from_bytes(self.again))
         return costs
+
+
+def commit_instead(batch: Batch, table: Table, files: list[NewFile], messages: pa.Table) -> None:
+    """Commit files of a table, and with them take out the former rows of messages that were read again.
+
+    Where upkeep has merged files that were to be replaced, they are looked for anew.
+
+    Raises:
+        LakeError, TransportError: as ``commit_table``.
+    """
+    for again in range(_AGAIN):
+        if is_done(current_handle(batch.lake, table), table, batch.claim):
+            return
+        kept, removed = withdrawn(batch.lake, table, messages)
+        try:
+            commit_table(batch.lake, batch.claim, table, [*files, *kept], removed)
+        except LakeError as error:
+            if error.code != "LAKE-REMOVED-ALREADY" or again + 1 == _AGAIN:
+                raise
+        else:
+            return
 
 
 class CommitLedger(beam.DoFn):  # type: ignore[misc]
@@ -420,7 +471,7 @@ def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
     pending: list[pa.Table] = []
     filled = 0
     for path in part.files:
-        rows = read_file(batch.lake, batch.modality.raw, path, list(PAYLOAD_COLUMNS))
+        rows = _read(batch, part, path, PAYLOAD_COLUMNS)
         size = pc.sum(rows.column("size")).as_py() or 0
         count = sum(one.num_rows for one in pending) + rows.num_rows
         if pending and (filled + size > PIECE_BYTES or count > PIECE_ROWS):
@@ -435,8 +486,13 @@ def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
 def read_part(batch: Batch, part: Part, columns: Iterable[str]) -> pa.Table:
     """Columns of all raw rows of a part, in the order of its files."""
     wanted = list(columns)
-    pieces = [read_file(batch.lake, batch.modality.raw, path, wanted) for path in part.files]
+    pieces = [_read(batch, part, path, wanted) for path in part.files]
     return pa.concat_tables(pieces).combine_chunks()
+
+
+def _read(batch: Batch, part: Part, path: str, columns: Sequence[str]) -> pa.Table:
+    rows = read_file(batch.lake, batch.modality.raw, path, columns)
+    return rows if part.only is None else only(rows, from_bytes(part.only))
 
 
 def with_objects(batch: Batch, raw: pa.Table) -> pa.Table:
@@ -489,7 +545,12 @@ def ids_by_month(batch: Batch, part: int, raw: pa.Table) -> Iterator[tuple[str, 
 
 
 def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
-    """Dispositions of a month's ids against the index as it was when the batch was claimed."""
+    """Dispositions of a month's ids against the index as it was when the batch was claimed.
+
+    Of messages that are read again all that bear the same ids are in the batch, and are judged among themselves.
+    """
+    if batch.again:
+        return decide(ids, NOTHING_BEFORE, bucket).select(["file", "row", "disposition"])
     index = open_index(batch.lake, batch.index, batch.modality.raw.name, batch.ledger_version)
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
 

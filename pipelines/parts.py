@@ -28,11 +28,13 @@ class Part:
         number: its place in the batch.
         files: paths relative to the table, in the order of their versions.
         rows: messages in all of them.
+        only: the only ones that are read, as an IPC stream (``pipelines.read_again``); None for all.
     """
 
     number: int
     files: tuple[str, ...]
     rows: int
+    only: bytes | None = None
 
 
 def parts_of(files: Sequence[AddedFile], rows_per_part: int) -> list[Part]:

@@ -79,6 +79,7 @@ DIFFERENCES: Final = {
     "ROWS-REPEATED": "what a segment of a message says once stands more than once in the table",
     "ROWS-SURPLUS": "the table holds rows that no message claims",
     "ROWS-MISPLACED": "rows stand in another month than their own time says",
+    "ROWS-OUTDATED": "the table holds rows of an earlier reading of messages that were read again",
     "ROWS-AHEAD": "the table holds rows of a batch that was never begun",
     "ROWS-UNKNOWN-TOPIC": "the table holds rows of a topic partition of which nothing was landed",
     "OBJECT-MISSING": "an object that raw points to is gone",

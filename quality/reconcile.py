@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from quality.differences import EXAMPLES, Difference, PartitionCount, Report
 from schemas.errors import LakeError
@@ -59,6 +61,8 @@ class Stream:
     decided_to: Callable[[str, int], int | None]
     last_batch: int | None
     kept: Mapping[Key, int] = field(default_factory=dict)
+    again: pa.Table | None = None
+    """Messages (``topic_id``, ``partition``, ``offset``) that are being read again: their rows are under way."""
 
 
 ExplainGap = Callable[[str, int, int, int], bool]
@@ -116,7 +120,7 @@ class _Sql:
     def __init__(self, connection: duckdb.DuckDBPyConnection, since: str | None) -> None:
         self.connection, self.since = connection, since
 
-    def rows(self, sql: str, *values: str | int, table: Table) -> list[tuple[object, ...]]:
+    def rows(self, sql: str, *values: str | int | list[int], table: Table) -> list[tuple[object, ...]]:
         try:
             return self.connection.execute(sql, list(values)).fetchall()
         except (duckdb.Error, OSError) as error:
@@ -176,6 +180,13 @@ def _compare_dispositions(sql: _Sql, raw: Table, report: Report) -> None:
         f"FROM {LEDGER.view_name} WHERE {_text('raw_table')} = '{raw.name}' AND reading > 0",
         table=LEDGER,
     )
+    # copies of what was taken once and cannot be read any more are as they were
+    sql.rows(
+        "CREATE OR REPLACE TEMP TABLE once_taken AS SELECT DISTINCT id_hash, content_hash "
+        f'FROM {LEDGER.view_name} AS one JOIN later USING (topic_id, "partition", "offset") '
+        f"WHERE later.reading > one.reading AND {_text('disposition')} IN ('accepted', 'conflict')",
+        table=LEDGER,
+    )
     for number in range(slices):
         sql.rows(
             'CREATE OR REPLACE TEMP TABLE judged AS SELECT topic_id, "partition", "offset", disposition, '
@@ -194,8 +205,10 @@ def _compare_dispositions(sql: _Sql, raw: Table, report: Report) -> None:
             "SELECT CASE WHEN taken > 1 OR ids.accepted > 1 THEN 'DISPOSITION-DOUBLED' "
             'ELSE \'DISPOSITION-UNFOUNDED\' END AS code, topic_id, "partition", min("offset"), max("offset"), '
             f'count(*), min("offset", {EXAMPLES}) FROM judged JOIN contents USING (id_hash, content_hash) '
-            "JOIN ids USING (id_hash) WHERE taken <> 1 OR ids.accepted > 1 AND disposition = 'accepted' "
-            "OR ids.accepted = 0 AND disposition = 'conflict' GROUP BY ALL",
+            "JOIN ids USING (id_hash) WHERE taken > 1 OR ids.accepted > 1 AND disposition = 'accepted' "
+            "OR taken = 0 AND (id_hash, content_hash) NOT IN (SELECT (id_hash, content_hash) FROM once_taken) "
+            "OR ids.accepted = 0 AND disposition = 'conflict' "
+            "AND id_hash NOT IN (SELECT id_hash FROM once_taken) GROUP BY ALL",
             table=LEDGER,
         )
         for code, topic_id, partition, first, last, messages, examples in found:
@@ -344,6 +357,7 @@ class _Partition:
     def _load(self, here: tuple[str, int, int, int]) -> None:
         """Take the stretch of raw and of the ledger into memory: ``landed`` and ``decided``."""
         raw = self.stream.raw
+        self._load_again(here)
         self.sql.rows(
             f'CREATE OR REPLACE TEMP TABLE landed AS SELECT "offset", count(*) AS copies, '
             f"any_value(id_hash) AS id_hash, any_value(content_hash) AS content_hash, {_elsewhere(raw)} AS elsewhere "
@@ -361,6 +375,22 @@ class _Partition:
             *here,
             table=LEDGER,
         )
+
+    def _load_again(self, here: tuple[str, int, int, int]) -> None:
+        """Offsets of the stretch that are being read again: ``again``."""
+        self.sql.rows('CREATE OR REPLACE TEMP TABLE again ("offset" BIGINT)', table=LEDGER)
+        again = self.stream.again
+        if again is None or not again.num_rows:
+            return
+        topic, partition, start, stop = here
+        offset = again.column("offset")
+        mine = pc.and_(
+            pc.equal(again.column("topic_id"), topic), pc.equal(again.column("partition"), partition)
+        )
+        mine = pc.and_(mine, pc.and_(pc.greater_equal(offset, start), pc.less(offset, stop)))
+        offsets = again.filter(mine).column("offset").to_pylist()
+        if offsets:
+            self.sql.rows("INSERT INTO again SELECT unnest(?)", offsets, table=LEDGER)
 
     def _compare_offsets(self) -> None:
         self._compare_start()
@@ -525,9 +555,15 @@ class _Partition:
             'SELECT coalesce(claimed."offset", present."offset") AS "offset", '
             "CAST(coalesce(claimed, 0) AS BIGINT) AS expected, CAST(coalesce(found, 0) AS BIGINT) AS found "
             'FROM claimed FULL JOIN present ON claimed."offset" = present."offset" '
-            "AND claimed.reading = present.reading WHERE coalesce(claimed, 0) <> coalesce(found, 0)",
+            "AND claimed.reading = present.reading WHERE coalesce(claimed, 0) <> coalesce(found, 0) "
+            'AND coalesce(claimed."offset", present."offset") NOT IN (SELECT "offset" FROM again)',
             table=table,
         )
+        self._note(
+            "ROWS-OUTDATED", table,
+            'SELECT "offset", 0 AS expected, found FROM every_row JOIN decided USING ("offset") '
+            "WHERE every_row.reading < decided.reading",
+        )  # fmt: skip
         self._note(f"{prefix}-MISSING", table, "SELECT * FROM compared WHERE found < expected")
         doubled = (
             "coalesce(found % nullif(expected, 0) = 0, false)"  # conditions are not tried in their order

@@ -296,6 +296,43 @@ def deliver_all(
     return flight.delivered
 
 
+def deliver_one(
+    connection: KafkaConnection, record: Record, *, delivery_seconds: float = FLUSH_SECONDS
+) -> tuple[int, int]:
+    """Deliver a record; returns when Kafka has it.
+
+    Returns:
+        Its partition and offset.
+
+    Raises:
+        TransportError: ``KAFKA-NOT-STORED``.
+        ConfigError: ``KAFKA-REFUSED``, ``KAFKA-SETTINGS``.
+    """
+    producer = make_producer(connection, delivery_seconds)
+    failed: list[KafkaError] = []
+    places: list[tuple[int, int]] = []
+
+    def answered(error: KafkaError | None, message: Message) -> None:
+        partition, offset = message.partition(), message.offset()
+        if error is not None:
+            failed.append(error)
+        elif partition is not None and offset is not None:
+            places.append((partition, offset))
+
+    try:
+        _hand_over(producer, record, answered)
+        producer.flush(delivery_seconds + 5)
+    except KafkaException as exception:
+        raise delivery_error(kafka_error(exception), record.topic) from None
+    if failed:
+        raise delivery_error(failed[0], record.topic)
+    if not places:
+        raise TransportError(
+            "KAFKA-NOT-STORED", "Kafka did not confirm the record in time", topic=record.topic
+        )
+    return places[0]
+
+
 def _hand_over(
     producer: Producer, record: Record, answered: Callable[[KafkaError | None, Message], None]
 ) -> None:

@@ -37,13 +37,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "quarantine": (
         "jobs.cli.quarantine",
         "quarantine_command",
-        "Messages that cannot be read, and what one of them says.",
+        "Messages that cannot be read: list, show, replay, discard.",
     ),
     "steward": (
         "jobs.cli.steward",
         "steward_command",
         "Decide who is who; list what needs a decision.",
     ),
+    "reprocess": ("jobs.cli.reprocess", "reprocess_command", "Have the messages of a range read again."),
     "query": ("jobs.cli.query", "query_command", "SQL over the lake's tables."),
     "simulate": ("jobs.cli.simulate", "simulate_command", "A synthetic city's traffic, and its truth."),
     "demo": ("jobs.cli.demo", "demo_command", "All of it in one go."),

@@ -7,11 +7,16 @@ import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jobs.quarantine import Asked
+    from jobs.settings import Settings
+    from lake_layout.lake import Lake
 
 _LINES = 50
 """So many lines of a message that cannot be read are printed; --raw has all of it."""
@@ -22,12 +27,16 @@ class Action(StrEnum):
 
     LIST = "list"
     SHOW = "show"
+    REPLAY = "replay"
+    DISCARD = "discard"
 
 
 def quarantine_command(
-    action: Annotated[Action, typer.Argument(help="List messages, or show one of them.")],
-    message: Annotated[
-        str | None, typer.Argument(help="Which to show: PARTITION:OFFSET, as the list has them.")
+    action: Annotated[
+        Action, typer.Argument(help="List, show one, have them read again, or be done with them.")
+    ],
+    messages: Annotated[
+        list[str] | None, typer.Argument(help="Which: PARTITION:OFFSET, as the list has them.")
     ] = None,
     code: Annotated[str | None, typer.Option(help="Only with this code, such as HL7-NO-MSH.")] = None,
     source: Annotated[str | None, typer.Option(help="Only from this source.")] = None,
@@ -36,16 +45,27 @@ def quarantine_command(
     ignored: Annotated[
         bool, typer.Option("--ignored", help="Messages that were set aside, not those that cannot be read.")
     ] = False,
+    settled: Annotated[
+        bool, typer.Option("--settled", help="List those too that somebody discarded or replaced.")
+    ] = False,
+    why: Annotated[str | None, typer.Option(help="Of a decision: why. No patient data.")] = None,
+    by: Annotated[str | None, typer.Option(help="Of a decision: who, else the account's name.")] = None,
+    mended: Annotated[
+        Path | None, typer.Option("--with", help="Replay: send this file in place of the message.")
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Show the bytes as received, nothing else.")] = False,
     rows: Annotated[int, typer.Option(min=1, help="The most rows of a pretty table.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Say which messages could not be read, and why; show what one of them says (that is patient data).
+    """Say which messages could not be read, and why; show one (that is patient data); decide what becomes of them.
 
     The list has coordinates and codes only. phl quarantine show 2:1047 --raw > message.hl7 takes one out to look at.
+    replay asks for messages to be read again, which phl ingest does with its next batch; replay --with sends a mended
+    one instead. discard takes them off the list. Who decided what and why stands in ops.decision.
     """
-    if (action is Action.SHOW) != (message is not None):
+    named = messages or []
+    if len(named) != 1 if action is Action.SHOW else action is Action.LIST and named:
         raise ConfigError("CONFIG-COORDINATES", "show takes one message, list none", setting="MESSAGE")
     from jobs.lake_views import lake_views
     from jobs.quarantine import TABLES, Asked, Coordinates, found, listed
@@ -54,18 +74,23 @@ def quarantine_command(
 
     settings = load_settings(config)
     lake = Lake(settings.lake_location())
+    places = tuple(Coordinates.read(one) for one in named)
+    asked = Asked(ignored, code, source, _utc(since), _utc(until), settled or bool(places), places)
+    if action in (Action.REPLAY, Action.DISCARD):
+        done = _decide(settings, lake, action, asked, why, by, mended)
+        typer.echo(json.dumps(done) if as_json else _told(done))
+        return
     with lake_views(lake, TABLES) as views:
-        if message is None:
+        if action is Action.LIST:
             from jobs.print_rows import write_json, write_pretty
 
-            asked = Asked(ignored, code, source, _utc(since), _utc(until))
             reader = listed(views.connection, asked)
             if as_json:
                 write_json(reader, sys.stdout)
             else:
                 write_pretty(reader, rows)
             return
-        one = found(lake, views.connection, Coordinates.read(message))
+        one = found(lake, views.connection, places[0])
     if raw:
         sys.stdout.buffer.write(one.payload)
         return
@@ -84,6 +109,63 @@ def quarantine_command(
     if shown.problem is not None:
         for line in one.payload.decode("utf-8", "replace").replace("\r\n", "\r").split("\r")[:_LINES]:
             typer.echo(printable(line))
+
+
+def _decide(
+    settings: Settings,
+    lake: Lake,
+    action: Action,
+    asked: Asked,
+    why: str | None,
+    by: str | None,
+    mended: Path | None,
+) -> dict[str, object]:
+    """Record what was decided about the messages asked for; what was done, by name."""
+    from jobs.decisions import Decision, decided_by, record, send_replacement
+    from jobs.lake_views import lake_views
+    from jobs.quarantine import TABLES, chosen, found
+
+    if not why or not why.isprintable():
+        raise ConfigError("CONFIG-WHY", "say why, in printable characters", setting="--why")
+    if not (asked.messages or asked.code or asked.source or asked.since or asked.until):
+        raise ConfigError(
+            "CONFIG-COORDINATES", "say which: name messages, or a code, source or time", setting="MESSAGE"
+        )
+    if mended is not None and (action is not Action.REPLAY or len(asked.messages) != 1):
+        raise ConfigError("CONFIG-REPLACEMENT", "--with goes with replay of one message", setting="--with")
+    who = decided_by(by)
+    with lake_views(lake, TABLES) as views:
+        places = chosen(views.connection, asked)
+        sender = found(lake, views.connection, asked.messages[0]).source if mended is not None else ""
+    count = sum(len(some) for some in places.values())
+    if mended is None:
+        made = [record(lake, raw, Decision(action.value, who, why), some) for raw, some in places.items()]
+        return {"action": action.value, "messages": count, "decisions": made}
+    from connectors.routing import HL7_TOPIC
+
+    try:
+        content = mended.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            "CONFIG-REPLACEMENT", "the file cannot be read", setting="--with", kind=type(error).__name__
+        ) from None
+    ((raw, (replaced,)),) = places.items()
+    sent = send_replacement(
+        settings.kafka_connection(), lake.store, content, settings.sources().get(sender), replaced,
+        settings.kafka.topic_prefix + HL7_TOPIC, int(settings.listen.object_threshold),
+    )  # fmt: skip
+    made = [record(lake, raw, Decision("replace", who, why), [replaced], sent)]
+    replacement = f"{sent.partition}:{sent.offset}"
+    return {"action": "replace", "messages": 1, "decisions": made, "replacement": replacement}
+
+
+def _told(done: dict[str, object]) -> str:
+    what = {
+        "replay": "are to be read again by the next batch of phl ingest",
+        "discard": "discarded",
+        "replace": f"replaced by {done.get('replacement')}",
+    }
+    return f"{done['messages']} messages {what[str(done['action'])]}; recorded in ops.decision"
 
 
 def _utc(moment: datetime | None) -> datetime | None:

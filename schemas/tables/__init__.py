@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.table import Table
 from schemas.tables.normalised import NORMALISED, OBSERVATION, PATIENT, SEGMENT
-from schemas.tables.ops import LEDGER, QUARANTINE
+from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 from schemas.tables.raw import raw_table
 from schemas.tables.steward_event import STEWARD_EVENT
 
@@ -12,9 +12,10 @@ RAW_HL7V2 = raw_table("hl7v2", "HL7 v2 messages")
 
 RAW_STEWARD = raw_table("steward", "Events of stewards")
 
-TABLES: tuple[Table, ...] = (RAW_HL7V2, RAW_STEWARD, *NORMALISED, STEWARD_EVENT, QUARANTINE, LEDGER)
+TABLES: tuple[Table, ...] = (RAW_HL7V2, RAW_STEWARD, *NORMALISED, STEWARD_EVENT, QUARANTINE, LEDGER, DECISION)
 
 __all__ = [
+    "DECISION",
     "LEDGER",
     "NORMALISED",
     "OBSERVATION",

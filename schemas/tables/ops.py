@@ -73,3 +73,46 @@ QUARANTINE = Table(
     sort_by=("topic_id", "partition", "offset"),
     statistics=("topic_id", "partition", "offset", "received_at"),
 )
+
+RETRIED = ("replay", "reprocess")
+"""Decisions that ask for messages to be read again."""
+
+SETTLED = ("discard", "replace")
+"""Decisions after which a message that could not be read is nobody's task any more."""
+
+DECISION = Table(
+    name="ops/decision",
+    doc="What operators decided about messages, with who and why. A commit is one decision, a row a message or range.",
+    fields=(
+        Field("decision_id", pa.string(), "Names the decision.", nullable=False),
+        Field(
+            "action",
+            pa.string(),
+            "discard, replace (sent again, mended), replay (read single ones again), reprocess (a range).",
+            nullable=False,
+        ),
+        Field("decided_at", INSTANT, "When.", nullable=False),
+        Field("decided_by", pa.string(), "Who.", nullable=False),
+        Field("why", pa.string(), "In their own words.", nullable=False),
+        Field("raw_table", pa.string(), "The raw table that the messages lie in.", nullable=False),
+        Field("received_from", INSTANT, "Of a range: received from then on."),
+        Field("received_to", INSTANT, "Of a range: received before then."),
+        Field("source", pa.string(), "Of a range: by this connection only."),
+        Field("topic_id", pa.string(), "Of a message: where it lies in Kafka."),
+        Field("partition", pa.int32(), "Likewise."),
+        Field("offset", pa.int64(), "Likewise."),
+        Field(
+            "replacement_partition", pa.int32(), "Where the message that replaces it lies, in the same topic."
+        ),
+        Field("replacement_offset", pa.int64(), "Likewise."),
+        Field(
+            "last_batch",
+            pa.int64(),
+            "The last normalise batch that had ended: what later ones read is not read again.",
+            nullable=False,
+        ),
+    ),
+    partition_by=None,
+    sort_by=("topic_id", "partition", "offset"),
+    statistics=("decided_at",),
+)
