@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from jobs.curated_progress import curated_up_to
@@ -25,6 +26,7 @@ from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.curated import FOLDS, curated
 from schemas.tables.curation import CURATION, STAGE
+from schemas.tables.ops import DECISION, RETRIED
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +81,7 @@ def verify_curated(lake: Lake, sources: Sources, index: IndexLocation) -> list[D
 def _differences(fold: Fold, everything: Everything, files: list[str]) -> Iterator[Difference]:
     """The things of a table that are not as one fold over all rows makes them, as at most one difference."""
     table, lake = curated(fold), everything.lake
+    months = _months_count(lake, fold)
     with tempfile.TemporaryDirectory(prefix="phl-verify-") as folder:
         stated = stated_by(everything, fold, Path(folder), Costs())
         parts = len(stated.parts)
@@ -93,10 +96,9 @@ def _differences(fold: Fold, everything: Everything, files: list[str]) -> Iterat
         for stated_part, there_part in zip(stated.parts, there, strict=True):
             pieces = [piece for piece in stated_part.take() if piece.num_rows]
             made = laid(fold, join(fold, *pieces)) if pieces else table.arrow_schema.empty_table()
-            expected = _sorted(fold, table, made)
-            found = _sorted(
-                fold, table, pa.concat_tables([table.arrow_schema.empty_table(), *there_part.take()])
-            )
+            expected = _sorted(table, made, months=months)
+            whole = pa.concat_tables([table.arrow_schema.empty_table(), *there_part.take()])
+            found = _sorted(table, whole, months=months)
             if not expected.equals(found):
                 things += _differing(expected, found)
                 expected_rows += expected.num_rows
@@ -107,14 +109,22 @@ def _differences(fold: Fold, everything: Everything, files: list[str]) -> Iterat
         )
 
 
-def _sorted(fold: Fold, table: Table, rows: pa.Table) -> pa.Table:
-    """Rows in an order of their own.
+def _months_count(lake: Lake, fold: Fold) -> bool:
+    """Whether things live in the month that one fold gives them.
 
-    Where a number may stand for another, versions may have left a thing: then it still lives in the month that it
-    lived in with them, which one fold does not know, so that is left out.
+    Where a number may stand for another, or messages were read again, versions may have left a thing: then it still
+    lives in the month that it lived in with them, which one fold does not know, so that is left out.
     """
+    if has_aliases(fold):
+        return False
+    asked = lake.dataset(DECISION).to_table(columns=["action"]) if lake.exists(DECISION) else None
+    return asked is None or not pc.any(pc.is_in(asked.column("action"), pa.array(RETRIED))).as_py()
+
+
+def _sorted(table: Table, rows: pa.Table, *, months: bool) -> pa.Table:
+    """Rows in an order of their own, without the months that they lie in where those do not count."""
     order = [(name, "ascending") for name in _ORDER if name in rows.column_names]
-    names = [field.name for field in table.fields if not (has_aliases(fold) and field.name == "home_month")]
+    names = [field.name for field in table.fields if months or field.name != "home_month"]
     return rows.sort_by(order).select(names).combine_chunks()
 
 

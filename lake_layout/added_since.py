@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from lake_layout.delta_log import Added, read_commit, read_commits
+from lake_layout.delta_log import COPIED, Added, read_commit, read_commits
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
 from schemas.errors import LakeError
@@ -38,7 +38,8 @@ class AddedFile:
 def files_added(lake: Lake, table: Table, from_version: int, to_version: int) -> list[AddedFile]:
     """Files with new rows in the versions after ``from_version`` up to and with ``to_version``, in their order.
 
-    Files that a roll-back within these versions took out again are left out.
+    Files that a roll-back within these versions took out again are left out, and so are those that only have rows of
+    files from before.
 
     Raises:
         LakeError: commits are gone from the log, and what they added cannot be told in another way.
@@ -49,11 +50,11 @@ def files_added(lake: Lake, table: Table, from_version: int, to_version: int) ->
     for version, commit in zip(versions, read_commits(lake.store, table.name, versions), strict=True):
         if commit is None:
             return _by_coordinates(lake, table, from_version, to_version)
-        for removed in commit.removed:
-            if removed.data_change:
-                found.pop(removed.path, None)
+        gone = [removed.path for removed in commit.removed if removed.data_change]
+        unread = [found.pop(path) for path in gone if path in found]
+        there = () if unread else str(commit.ours.get(COPIED, "")).split("/")
         for added in commit.added:
-            if added.data_change:
+            if added.data_change and added.path.rpartition("/")[2] not in there:
                 found[added.path] = _file(table, added, version)
     return list(found.values())
 

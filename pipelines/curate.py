@@ -63,6 +63,7 @@ from pipelines.fold_keys import I64, Bools
 from pipelines.fold_versions import rows_of
 from pipelines.parts import coded, from_bytes, to_bytes
 from pipelines.steps import Costs, count_steps
+from pipelines.withdrawn import withdrawn_rows
 from schemas.errors import LakeError
 from schemas.fold import Fold
 from schemas.source import Sources
@@ -126,6 +127,21 @@ class News:
         """The rows of such a file."""
         return read_file(self.lake, NORMALISED_OF[table], file.path)
 
+    def withdrawn(self, table: str) -> Iterator[pa.Table]:
+        """Rows that left a normalised table, since their messages were read again."""
+        if table in self.versions:
+            yield from withdrawn_rows(self.lake, NORMALISED_OF[table], *self.versions[table])
+
+    def everything(self, fold: Fold) -> Everything:
+        """All rows that a fold's inputs have once these are taken in."""
+        reached = current_handle(self.lake, CURATION)
+        versions = {
+            name: self.versions.get(name) or (0, int(reached.transaction_version(progress_id(name)) or 0))
+            for name in inputs_of(fold)
+        }
+        there = {name: version for name, version in versions.items() if version[1]}
+        return Everything(self.lake, self.sources, self.index, there)
+
     def aliases(self, fold: Fold, asked: I64) -> pa.Table:
         """What was known of some numbers before these rows came (``ALIASES_SCHEMA``)."""
         source = RunSource(ALIAS, "alias", (), "table", "alias_hash", "key_hash", least=True)
@@ -146,6 +162,10 @@ class Everything(News):
         version = self.versions[table][1]
         live = live_files(self.lake, NORMALISED_OF[table], version)
         return [AddedFile(one.path, one.rows, one.size, one.partition, version) for one in live]
+
+    def withdrawn(self, table: str) -> Iterator[pa.Table]:  # noqa: ARG002 - nothing was folded
+        """None: what left is not among them."""
+        yield from ()
 
     def aliases(self, fold: Fold, asked: I64) -> pa.Table:  # noqa: ARG002 - nothing was known
         """Nothing: all is said by the rows themselves."""
@@ -411,6 +431,7 @@ class Stated:
         known: aliases of what they speak of.
         fresh: those that were not known before, or with a greater key.
         touched: keys of all that may change, ascending.
+        anew: keys of those of them that are folded from the beginning, ascending.
         parts: states, by parts of the keys.
     """
 
@@ -420,6 +441,7 @@ class Stated:
     known: pa.Table
     fresh: pa.Table
     touched: I64
+    anew: I64
     parts: list[Shelf]
 
     def put(self, state: pa.Table) -> None:
@@ -473,19 +495,72 @@ def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
                 former.append(one.former)
             with costs.step("fold"):
                 waiting.put(one.state)
+    anew = keys_withdrawn(news, fold, join_aliases(*said))
+    if len(anew):
+        again = 0
+        for state in states_again(news, fold, join_aliases(*said), anew, costs):
+            again += state.num_rows
+            named.append(np.unique(int64s(state, "alias_hash")))
+            waiting.put(state)
+        parts = max(parts, -(-again // ROWS_TOGETHER))
     with costs.step("aliases"):
         known, fresh, moving = resolve(news, fold, join_aliases(*said), join_aliases(*former), named)
     shelves = [Shelf(folder / f"part-{number}" if parts > 1 else None, schema) for number in range(parts)]
     own = sum(file.rows for name, file in files if name == fold.table.name)
-    stated = Stated(fold, own, 0, known, fresh, moving, shelves)
+    stated = Stated(fold, own, 0, known, fresh, moving, anew, shelves)
     keys = [np.zeros(0, np.int64)]
     for state in waiting.take():
         with costs.step("fold"):
             keys.append(np.unique(known_keys(state, known)))
             stated.put(state)
     spoken_of = np.unique(np.concatenate(keys))
-    stated.keys, stated.touched = len(spoken_of), np.union1d(spoken_of, moving)
+    stated.keys, stated.touched = len(spoken_of), np.union1d(np.union1d(spoken_of, moving), anew)
     return stated
+
+
+def keys_withdrawn(news: News, fold: Fold, said: pa.Table) -> I64:
+    """Keys, by any number, of things of which rows left the tables, ascending.
+
+    Args:
+        news: the rows.
+        fold: the fold.
+        said: aliases that the new rows say.
+    """
+    keys = [np.zeros(0, np.int64)]
+    for name in inputs_of(fold):
+        for rows in news.withdrawn(name):
+            keys += _both_keys(news, fold, said, _state(news, fold, name, rows))
+    return np.unique(np.concatenate(keys))
+
+
+def states_again(news: News, fold: Fold, said: pa.Table, keys: I64, costs: Costs) -> Iterator[pa.Table]:
+    """What all rows that the tables have now say of some things.
+
+    Args:
+        news: the rows that are taken in.
+        fold: the fold.
+        said: aliases that the new rows say.
+        keys: of the things, ascending.
+        costs: what it takes is added here.
+    """
+    everything = news.everything(fold)
+    for name in inputs_of(fold):
+        for file in everything.files(name):
+            with costs.step("fold"):
+                state = _state(news, fold, name, everything.rows(name, file))
+                own, known = _both_keys(news, fold, said, state)
+                state = state.filter(pa.array(np.isin(own, keys) | np.isin(known, keys)))
+            if state.num_rows:
+                yield state
+
+
+def _both_keys(news: News, fold: Fold, said: pa.Table, state: pa.Table) -> tuple[I64, I64]:
+    """The keys that the things of a state have of themselves, and those that they are known by."""
+    own = int64s(state, "key_hash")
+    if not has_aliases(fold):
+        return own, own
+    asked = np.unique(int64s(state, "alias_hash"))
+    return own, known_keys(state, join_aliases(news.aliases(fold, asked[asked != 0]), said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -647,7 +722,7 @@ class Standing:
                 mine, rest, spent = pieces
                 costs.add(spent)
                 with costs.step("fold"):
-                    stated.put(kept(self.fold, mine))
+                    stated.put(kept(self.fold, _not_of(mine, stated.anew)))
                 if writer is not None and rest is not None:
                     writer.take(rest)
                 found.append(file)
@@ -692,6 +767,11 @@ class Standing:
         days = np.where(home == UNDATED, 0, home).astype(np.int32)
         months = pa.array(days, mask=home == UNDATED).cast(pa.date32())
         return state.set_column(state.schema.get_field_index("home_month"), "home_month", months)
+
+
+def _not_of(rows: pa.Table, keys: I64) -> pa.Table:
+    """Rows of other things than those of some keys."""
+    return rows.filter(pa.array(~np.isin(int64s(rows, "key_hash"), keys))) if len(keys) else rows
 
 
 def key_source(table: Table) -> RunSource:

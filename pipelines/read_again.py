@@ -89,7 +89,7 @@ def request_at(lake: Lake, raw: Table, version: int) -> Request:
     """What a commit of ``ops/decision`` asks for of a raw table."""
     commit = read_commit(lake.store, DECISION.name, version)
     pieces = [DECISION.arrow_schema.empty_table()]
-    pieces += [read_file(lake, DECISION, added.path) for added in (commit.added if commit else ())]
+    pieces += [_decisions(lake, added.path) for added in (commit.added if commit else ())]
     rows = pa.concat_tables(pieces)
     mine = pc.and_(
         pc.equal(rows.column("raw_table"), raw.name), pc.is_in(rows.column("action"), pa.array(RETRIED))
@@ -124,7 +124,7 @@ def messages_of(lake: Lake, raw: Table, request: Request, ledger_version: int, m
     for month in sorted(months, key=str):
         asked = newest_of(_asked(lake, raw, request.rows, months[month]))
         left = asked.filter(pc.less_equal(asked.column("batch_number"), last_batch))
-        if pc.any(pc.is_valid(request.rows.column("received_from"))).as_py():
+        if pc.any(pc.is_null(request.rows.column("offset"))).as_py():
             left = _without(left, settled)
         if left.num_rows:
             chosen = left.slice(0, most)
@@ -168,7 +168,7 @@ def parts_again(lake: Lake, raw: Table, messages: pa.Table, rows_per_part: int) 
 
 def only(rows: pa.Table, wanted: pa.Table) -> pa.Table:
     """Of raw rows those of some messages, with the column ``reading``, in their order."""
-    place = _places(rows, wanted)
+    place = places_in(wanted, rows)
     there = place >= 0
     reading = wanted.column("reading").take(pa.array(place[there])).cast(pa.int32())
     return rows.filter(pa.array(there)).append_column("reading", reading)
@@ -191,7 +191,7 @@ def withdrawn(lake: Lake, table: Table, messages: pa.Table) -> tuple[list[NewFil
         if not mine.num_rows:
             continue
         rows = read_file(lake, table, file.path, (*PLACE, "reading"))
-        place = _places(rows, mine)
+        place = places_in(mine, rows)
         new = mine.column("reading").to_numpy()[place]
         old = (place >= 0) & (rows.column("reading").to_numpy() < new)
         if not old.any():
@@ -294,9 +294,13 @@ def _alike(lake: Lake, raw: Table, chosen: pa.Table, files: Iterable[LiveFile]) 
 def _settled(lake: Lake, version: int) -> pa.Table:
     """Messages that somebody discarded or replaced."""
     pieces = [DECISION.arrow_schema.empty_table()]
-    pieces += [read_file(lake, DECISION, file.path) for file in live_files(lake, DECISION, version)]
+    pieces += [_decisions(lake, file.path) for file in live_files(lake, DECISION, version)]
     rows = pa.concat_tables(pieces)
     return rows.filter(pc.is_in(rows.column("action"), pa.array(SETTLED)))
+
+
+def _decisions(lake: Lake, path: str) -> pa.Table:
+    return read_file(lake, DECISION, path).cast(DECISION.arrow_schema)
 
 
 def _without(rows: pa.Table, others: pa.Table) -> pa.Table:
@@ -304,11 +308,11 @@ def _without(rows: pa.Table, others: pa.Table) -> pa.Table:
 
 
 def _is_among(rows: pa.Table, others: pa.Table) -> pa.Array:
-    return pa.array(_places(rows, others) >= 0)
+    return pa.array(places_in(others, rows) >= 0)
 
 
-def _places(rows: pa.Table, wanted: pa.Table) -> np.ndarray:
-    """For each row the place of its message in another table; -1 where it is not there."""
+def places_in(wanted: pa.Table, rows: pa.Table) -> np.ndarray:
+    """For each row the place of its message (``PLACE``) in the table ``wanted``; -1 where it is not there."""
     found = np.full(rows.num_rows, -1, np.int64)
     topics = pc.unique(wanted.column("topic_id"))
     here, there = _of_partitions(rows, topics), _of_partitions(wanted, topics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from jobs.verify_lake import verify_lake
 from lake_layout.location import LakeLocation
 from pipelines.hl7v2.modality import HL7V2
 from schemas.errors import IngestError
+from schemas.fold import Fold
 from schemas.modality import Parsed
 from schemas.source import Sources
-from schemas.tables import OBSERVATION, QUARANTINE, RAW_HL7V2
-from schemas.tables.ops import LEDGER
-from tests.conftest import KafkaServer
+from schemas.tables import QUARANTINE, RAW_HL7V2
+from schemas.tables.curated import FOLDS, curated
+from schemas.tables.ops import DECISION, LEDGER
+from tests.conftest import KafkaServer, RunPhl
 from tests.integration.messages import adt, oru, siu
 from tests.integration.setting import Setting, make_setting
 
@@ -82,29 +85,40 @@ def readings(setting: Setting) -> dict[int, dict[str, int]]:
     return found
 
 
+def curated_rows(setting: Setting, fold: Fold) -> list[tuple[object, ...]]:
+    return setting.rows(curated(fold), but=("home_month", *NOT_MADE))
+
+
 MESSAGES = [adt(1), adt(1), oru(1), oru(2), oru(2, value="9"), siu(1), siu(1), siu(2), b"no message"]
 
 
 @pytest.mark.parametrize("most", [3, 400_000])
 def test_a_range_is_read_again(setting: Setting, kafka: KafkaServer, tmp_path: Path, most: int) -> None:
     setting.send(MESSAGES)
-    ingest_once([formerly(setting).context], STAGES)
+    ingest_once([formerly(setting).context], (*STAGES, "curate"))
     assert readings(setting) == {0: {"accepted": 3, "duplicate": 1, "conflict": 1, "quarantined": 4}}
     assert_clean(setting, kafka)
     record(setting.lake, RAW_HL7V2.name, MENDED, Range(source="test"))
     setting.send([oru(3)])
     limits = Limits(messages=most, part_messages=2)
-    ingest_once([dataclasses.replace(setting.context, limits=limits)], STAGES)
+    ingest_once([dataclasses.replace(setting.context, limits=limits)], (*STAGES, "curate"))
     first, second = readings(setting)[0], readings(setting)[1]
     assert first == {"accepted": 4, "duplicate": 1, "conflict": 1, "quarantined": 4}
     assert second == {"accepted": 5, "duplicate": 2, "conflict": 1, "quarantined": 1}
-    assert_like(setting, in_peace(setting, kafka, tmp_path / "peace"))
+    other = in_peace(setting, kafka, tmp_path / "peace")
+    assert_like(setting, other)
     assert_clean(setting, kafka)
+    ingest_once([other.context], ["curate"])
+    for fold in FOLDS:
+        assert curated_rows(setting, fold) == curated_rows(other, fold), fold.table.name
+    assert verify_curated(setting.lake, setting.context.sources, setting.context.index) == []
     ingest_once([setting.context], STAGES)
     assert sum(readings(setting)[1].values()) == len(MESSAGES)
 
 
-def test_what_could_not_be_read_is_replayed_and_its_copies_are_copies(setting: Setting, kafka: KafkaServer) -> None:
+def test_what_could_not_be_read_is_replayed_and_its_copies_are_copies(
+    setting: Setting, kafka: KafkaServer
+) -> None:
     setting.send([siu(1), adt(1)])
     ingest_once([formerly(setting).context], STAGES)
     with lake_views(setting.lake, TABLES) as views:
@@ -136,7 +150,8 @@ def test_what_is_settled_is_left_alone(setting: Setting, kafka: KafkaServer) -> 
 
 def die(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     """Let the nth commit of the stage be its process's last."""
-    original, calls = pipelines.normalise.commit_table, []
+    original: Callable[..., object] = getattr(pipelines.normalise, "commit_table")  # noqa: B009 - of another module
+    calls: list[int] = []
 
     def deadly(*args: Any, **kwargs: Any) -> object:
         calls.append(1)
@@ -148,7 +163,7 @@ def die(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     monkeypatch.setattr(pipelines.normalise, "commit_table", deadly)
 
 
-@pytest.mark.parametrize("nth", [1, 4, 30])
+@pytest.mark.parametrize("nth", [1, 4, len(HL7V2.tables) + 1])
 @pytest.mark.parametrize("mended_again", [False, True])
 def test_death_on_the_way_shows_nowhere(
     setting: Setting,
@@ -163,10 +178,34 @@ def test_death_on_the_way_shows_nowhere(
     ingest_once([formerly(setting).context], STAGES)
     record(setting.lake, RAW_HL7V2.name, MENDED, Range(source="test"))
     modality = dataclasses.replace(HL7V2, version=HL7V2.version + 1, declared=None) if mended_again else HL7V2
-    with monkeypatch.context() as dying, pytest.raises(IngestError):
+    with monkeypatch.context() as dying:
         die(dying, nth)
-        normalise_batch(setting.context)
+        with pytest.raises(IngestError):
+            normalise_batch(setting.context)
     assert_clean(setting, kafka)
     ingest_once([dataclasses.replace(setting.context, modality=modality)], STAGES)
     assert_like(setting, in_peace(setting, kafka, tmp_path / "peace"))
+    assert_clean(setting, kafka)
+
+
+def test_a_mended_message_names_what_it_replaces(
+    setting: Setting, kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, tmp_path: Path
+) -> None:
+    """As a user does it: the command line, on the lake that the settings name."""
+    prefix, location = phl_env["PHL_KAFKA_TOPIC_PREFIX"], LakeLocation(phl_env["PHL_LAKE_URI"])
+    setting = make_setting(kafka.connection, location, tmp_path / "mended", prefix=prefix)
+    setting.send([b"no message"])
+    ingest_once([setting.context], STAGES)
+    row = setting.lake.dataset(QUARANTINE).to_table().to_pylist()[0]
+    (tmp_path / "mended.hl7").write_bytes(adt(1))
+    place = f"{row['partition']}:{row['offset']}"
+    run_phl("quarantine", "replay", place, "--with", str(tmp_path / "mended.hl7"), "--why", "MSH was cut off")
+    ingest_once([setting.context], STAGES)
+    assert setting.dispositions() == {"quarantined": 1, "accepted": 1}
+    (decision,) = setting.lake.dataset(DECISION).to_table().to_pylist()
+    (taken,) = [one for one in setting.lake.dataset(LEDGER).to_table().to_pylist() if one["disposition"] == "accepted"]
+    assert decision["action"] == "replace"
+    assert (decision["partition"], decision["offset"]) == (row["partition"], row["offset"])
+    assert (decision["replacement_partition"], decision["replacement_offset"]) == (taken["partition"], taken["offset"])
+    assert taken["source"] == row["source"]
     assert_clean(setting, kafka)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lake_layout.location import LakeLocation
+from schemas.tables import DECISION
 from tests.small_lake import OBJECT_BYTES, SmallLake, small_lake
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +83,41 @@ def test_what_names_no_message_is_refused(small: SmallLake, arguments: list[str]
     answer = quarantine(small, *arguments)
     assert answer.returncode == 78
     assert b"MESSAGE" in answer.stderr
+
+
+def decisions(small: SmallLake) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = small.lake.dataset(DECISION).to_table().to_pylist()
+    return sorted(rows, key=lambda row: str(row["decided_at"]))
+
+
+def test_decisions_are_recorded_with_who_and_why(tmp_path: Path) -> None:
+    small = small_lake(LakeLocation(str(tmp_path / "lake")))
+    rows = listed(small)
+    place = f"{rows[0]['partition']}:{rows[0]['offset']}"
+    done = quarantine(small, "discard", place, "--why", "a test of the sender's", "--by", "chen.li")
+    assert done.returncode == 0, done.stderr
+    assert listed(small) == rows[1:]
+    again = listed(small, "--settled")
+    assert [(row["decision"], row["decided_by"]) for row in again[:2]] == [("discard", "chen.li"), (None, None)]
+    done = quarantine(small, "replay", "--code", "HL7-NO-MSH", "--why", "mended", "--by", "li.na", "--json")
+    assert json.loads(done.stdout)["messages"] == len(rows) - 1
+    made = decisions(small)
+    assert [(row["action"], row["decided_by"], row["why"]) for row in made[:2]] == [
+        ("discard", "chen.li", "a test of the sender's"), ("replay", "li.na", "mended"),
+    ]  # fmt: skip
+    assert len(made) == len(rows)
+    assert {row["last_batch"] for row in made} == {small.batches}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["discard", "--code", "HL7-NO-MSH"],  # no reason given
+        ["discard", "--why", "all"],  # which?
+        ["discard", "0:99999999", "--why", "gone"],
+        ["discard", "--code", "HL7-NO-MSH", "--with", "message.hl7", "--why", "mended"],
+    ],
+)
+def test_a_decision_says_about_what_and_why(small: SmallLake, arguments: list[str]) -> None:
+    assert quarantine(small, *arguments).returncode == 78
+    assert not small.lake.exists(DECISION)

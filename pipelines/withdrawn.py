@@ -1,0 +1,61 @@
+"""Rows that left normalised tables because their messages were read again, and what is folded anew for that.
+
+A fold only ever joins: it cannot forget what a row said. So where rows left, all that the tables still say of the same
+things is folded from the beginning, and their curated rows do not count. That reads the whole of the normalised
+tables, file by file, which is the price of reading again and not of what arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from lake_layout.delta_log import COPIED, Commit, read_commits
+from lake_layout.lake import Lake
+from lake_layout.reading import read_file
+from pipelines.read_again import PLACE, places_in
+from schemas.table import Table
+
+_READING = (*PLACE, "reading")
+
+
+def withdrawn_rows(lake: Lake, table: Table, from_version: int, to_version: int) -> Iterator[pa.Table]:
+    """Rows of a normalised table that it had and that commits took out, file by file.
+
+    Some may be of commits after ``from_version`` themselves, where files hold rows of both; what a roll-back took out
+    before anybody had read it is left out.
+
+    Args:
+        lake: where.
+        table: the normalised table.
+        from_version: after which version commits count.
+        to_version: up to and with which.
+
+    Raises:
+        LakeError: a file that was removed lies there no more.
+        TransportError: the store does not answer.
+    """
+    versions = range(from_version + 1, to_version + 1)
+    new: set[str] = set()
+    for commit in read_commits(lake.store, table.name, versions):
+        if commit is None:  # cleaned away, so its rows were read long ago
+            continue
+        copied = _copied(commit)
+        gone = [one.path for one in commit.removed if one.data_change and one.path not in new]
+        new |= {one.path for one in commit.added if one.data_change} - copied
+        if not gone:
+            continue
+        still = [read_file(lake, table, path, _READING) for path in sorted(copied)]
+        for path in gone:
+            rows = read_file(lake, table, path)
+            for others in still:
+                rows = rows.filter(pa.array(places_in(others, rows) < 0))
+            if rows.num_rows:
+                yield rows
+
+
+def _copied(commit: Commit) -> set[str]:
+    """Paths of files that have nothing but rows of files that the commit removes."""
+    names = str(commit.ours.get(COPIED, "")).split("/")
+    return {one.path for one in commit.added if one.path.rpartition("/")[2] in names}
