@@ -11,6 +11,7 @@ from lake_layout.added_since import files_added
 from lake_layout.claims import batch_app_id
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
+from pipelines.withdrawn import withdrawn_up_to
 from schemas.errors import LakeError
 from schemas.table import Table
 from schemas.tables import curation, identification
@@ -18,7 +19,7 @@ from schemas.tables import curation, identification
 _LOOKED_AT_TOGETHER = 8
 
 News = dict[str, tuple[tuple[int, int], int]]
-"""By normalised table with news: the versions after and up to which they lie, and how many rows they are."""
+"""By normalised table with news: the versions after and up to which they lie, and how many rows are new."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class _Follower:
 
         with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
             found = dict(zip(self.tables, pool.map(look, self.tables), strict=True))
-        return {name: news for name, news in found.items() if news[1]}
+        return {
+            name: (versions, rows)
+            for name, (versions, rows) in found.items()
+            if rows or withdrawn_up_to(lake, self.tables[name], *versions) is not None
+        }
 
 
 _CURATE: Final = _Follower(curation.STAGE, curation.NORMALISED_OF, curation.CURATION, curation.progress_id)

@@ -55,6 +55,7 @@ from pipelines.normalise import Batch, Normalise
 from pipelines.parts import parts_of, to_bytes
 from pipelines.read_again import parts_again
 from pipelines.steps import PREFIX
+from pipelines.withdrawn import withdrawn_up_to
 from schemas import errors
 from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
@@ -344,7 +345,10 @@ def _next_rows(
 
     def upto(name: str) -> int | None:
         newest = newest_version(context.lake, tables[name])
-        return _next_end(context, tables[name], begin[name], newest, most)
+        end = _next_end(context, tables[name], begin[name], newest, most)
+        if end is None and tables is NORMALISED_OF:  # who is who is not told from what left
+            return withdrawn_up_to(context.lake, tables[name], begin[name], newest)
+        return end
 
     with ThreadPoolExecutor(_LOOKED_AT_TOGETHER) as pool:
         ends = dict(zip(begin, pool.map(upto, begin), strict=True))

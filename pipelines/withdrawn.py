@@ -36,23 +36,35 @@ def withdrawn_rows(lake: Lake, table: Table, from_version: int, to_version: int)
         LakeError: a file that was removed lies there no more.
         TransportError: the store does not answer.
     """
-    versions = range(from_version + 1, to_version + 1)
-    new: set[str] = set()
-    for commit in read_commits(lake.store, table.name, versions):
-        if commit is None:  # cleaned away, so its rows were read long ago
-            continue
-        copied = _copied(commit)
-        gone = [one.path for one in commit.removed if one.data_change and one.path not in new]
-        new |= {one.path for one in commit.added if one.data_change} - copied
-        if not gone:
-            continue
-        still = [read_file(lake, table, path, _READING) for path in sorted(copied)]
+    for commit, gone in _withdrawing(lake, table, from_version, to_version):
+        still = [read_file(lake, table, path, _READING) for path in sorted(_copied(commit))]
         for path in gone:
             rows = read_file(lake, table, path)
             for others in still:
                 rows = rows.filter(pa.array(places_in(others, rows) < 0))
             if rows.num_rows:
                 yield rows
+
+
+def withdrawn_up_to(lake: Lake, table: Table, from_version: int, to_version: int) -> int | None:
+    """The last of these versions that took out rows which the table had; None where none did."""
+    versions = [commit.version for commit, _ in _withdrawing(lake, table, from_version, to_version)]
+    return versions[-1] if versions else None
+
+
+def _withdrawing(
+    lake: Lake, table: Table, from_version: int, to_version: int
+) -> Iterator[tuple[Commit, list[str]]]:
+    """Commits that took out rows, with the paths of the files that had them."""
+    new: set[str] = set()
+    versions = range(from_version + 1, to_version + 1)
+    for commit in read_commits(lake.store, table.name, versions):
+        if commit is None:  # cleaned away, so its rows were read long ago
+            continue
+        gone = [one.path for one in commit.removed if one.data_change and one.path not in new]
+        new |= {one.path for one in commit.added if one.data_change} - _copied(commit)
+        if gone:
+            yield commit, gone
 
 
 def _copied(commit: Commit) -> set[str]:

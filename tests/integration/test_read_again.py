@@ -15,7 +15,7 @@ from jobs.decisions import Decision, Range, record
 from jobs.ingest_once import ingest_once
 from jobs.lake_views import lake_views
 from jobs.quarantine import TABLES, Asked, Coordinates, chosen
-from jobs.run_stages import Limits, normalise_batch
+from jobs.run_stages import Limits, curate_batch, normalise_batch, prepare_curated
 from jobs.verify_curated import verify_curated
 from jobs.verify_lake import verify_lake
 from lake_layout.location import LakeLocation
@@ -25,6 +25,7 @@ from schemas.fold import Fold
 from schemas.modality import Parsed
 from schemas.source import Sources
 from schemas.tables import QUARANTINE, RAW_HL7V2
+from schemas.tables.allergy_intolerance import ALLERGY_INTOLERANCE
 from schemas.tables.curated import FOLDS, curated
 from schemas.tables.ops import DECISION, LEDGER
 from tests.conftest import KafkaServer, RunPhl
@@ -37,9 +38,10 @@ MENDED = Decision("reprocess", "chen.li", "the parser took order numbers for oth
 
 
 def misread(raw: pa.Table, sources: Sources) -> Parsed:
-    """A parser that cannot read appointments, and takes the numbers of orders for others."""
+    """A parser that cannot read appointments, takes the numbers of orders for others, and sees allergies everywhere."""
+    seen = b"AL1|1|DA|L1^Penicillin\rPV1|"
     payloads = [
-        b"" if b"|SIU^" in one else one.replace(b"|O0", b"|Z0").replace(b"|F0", b"|Y0")
+        b"" if b"|SIU^" in one else one.replace(b"|O0", b"|Z0").replace(b"|F0", b"|Y0").replace(b"PV1|", seen)
         for one in raw.column("payload").to_pylist()
     ]
     place = raw.column_names.index("payload")
@@ -85,6 +87,12 @@ def readings(setting: Setting) -> dict[int, dict[str, int]]:
     return found
 
 
+def curate(setting: Setting) -> None:
+    prepare_curated(setting.context)
+    while curate_batch(setting.context) is not None:
+        pass
+
+
 def curated_rows(setting: Setting, fold: Fold) -> list[tuple[object, ...]]:
     return setting.rows(curated(fold), but=("home_month", *NOT_MADE))
 
@@ -95,20 +103,23 @@ MESSAGES = [adt(1), adt(1), oru(1), oru(2), oru(2, value="9"), siu(1), siu(1), s
 @pytest.mark.parametrize("most", [3, 400_000])
 def test_a_range_is_read_again(setting: Setting, kafka: KafkaServer, tmp_path: Path, most: int) -> None:
     setting.send(MESSAGES)
-    ingest_once([formerly(setting).context], (*STAGES, "curate"))
+    ingest_once([formerly(setting).context], STAGES)
+    curate(setting)
     assert readings(setting) == {0: {"accepted": 3, "duplicate": 1, "conflict": 1, "quarantined": 4}}
+    assert setting.lake.dataset(ALLERGY_INTOLERANCE).count_rows() > 0
     assert_clean(setting, kafka)
     record(setting.lake, RAW_HL7V2.name, MENDED, Range(source="test"))
     setting.send([oru(3)])
     limits = Limits(messages=most, part_messages=2)
-    ingest_once([dataclasses.replace(setting.context, limits=limits)], (*STAGES, "curate"))
+    ingest_once([dataclasses.replace(setting.context, limits=limits)], STAGES)
+    curate(setting)
     first, second = readings(setting)[0], readings(setting)[1]
     assert first == {"accepted": 4, "duplicate": 1, "conflict": 1, "quarantined": 4}
     assert second == {"accepted": 5, "duplicate": 2, "conflict": 1, "quarantined": 1}
     other = in_peace(setting, kafka, tmp_path / "peace")
     assert_like(setting, other)
     assert_clean(setting, kafka)
-    ingest_once([other.context], ["curate"])
+    curate(other)
     for fold in FOLDS:
         assert curated_rows(setting, fold) == curated_rows(other, fold), fold.table.name
     assert verify_curated(setting.lake, setting.context.sources, setting.context.index) == []
@@ -189,23 +200,31 @@ def test_death_on_the_way_shows_nowhere(
 
 
 def test_a_mended_message_names_what_it_replaces(
-    setting: Setting, kafka: KafkaServer, phl_env: dict[str, str], run_phl: RunPhl, tmp_path: Path
+    kafka: KafkaServer, lake_location: LakeLocation, phl_env: dict[str, str], run_phl: RunPhl, tmp_path: Path
 ) -> None:
     """As a user does it: the command line, on the lake that the settings name."""
-    prefix, location = phl_env["PHL_KAFKA_TOPIC_PREFIX"], LakeLocation(phl_env["PHL_LAKE_URI"])
-    setting = make_setting(kafka.connection, location, tmp_path / "mended", prefix=prefix)
+    prefix = phl_env["PHL_KAFKA_TOPIC_PREFIX"]
+    setting = make_setting(kafka.connection, lake_location, tmp_path / "mended", prefix=prefix)
     setting.send([b"no message"])
     ingest_once([setting.context], STAGES)
     row = setting.lake.dataset(QUARANTINE).to_table().to_pylist()[0]
     (tmp_path / "mended.hl7").write_bytes(adt(1))
     place = f"{row['partition']}:{row['offset']}"
-    run_phl("quarantine", "replay", place, "--with", str(tmp_path / "mended.hl7"), "--why", "MSH was cut off")
+    done = run_phl(
+        "quarantine", "replay", place, "--with", str(tmp_path / "mended.hl7"), "--why", "MSH was cut off"
+    )
+    assert done.returncode == 0, done.stderr
     ingest_once([setting.context], STAGES)
     assert setting.dispositions() == {"quarantined": 1, "accepted": 1}
     (decision,) = setting.lake.dataset(DECISION).to_table().to_pylist()
-    (taken,) = [one for one in setting.lake.dataset(LEDGER).to_table().to_pylist() if one["disposition"] == "accepted"]
+    (taken,) = [
+        one for one in setting.lake.dataset(LEDGER).to_table().to_pylist() if one["disposition"] == "accepted"
+    ]
     assert decision["action"] == "replace"
     assert (decision["partition"], decision["offset"]) == (row["partition"], row["offset"])
-    assert (decision["replacement_partition"], decision["replacement_offset"]) == (taken["partition"], taken["offset"])
+    assert (decision["replacement_partition"], decision["replacement_offset"]) == (
+        taken["partition"],
+        taken["offset"],
+    )
     assert taken["source"] == row["source"]
     assert_clean(setting, kafka)

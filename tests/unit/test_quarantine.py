@@ -98,7 +98,10 @@ def test_decisions_are_recorded_with_who_and_why(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert listed(small) == rows[1:]
     again = listed(small, "--settled")
-    assert [(row["decision"], row["decided_by"]) for row in again[:2]] == [("discard", "chen.li"), (None, None)]
+    assert [(row["decision"], row["decided_by"]) for row in again[:2]] == [
+        ("discard", "chen.li"),
+        (None, None),
+    ]
     done = quarantine(small, "replay", "--code", "HL7-NO-MSH", "--why", "mended", "--by", "li.na", "--json")
     assert json.loads(done.stdout)["messages"] == len(rows) - 1
     made = decisions(small)
