@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+import pipelines.curate
 import pipelines.normalise
 from jobs.decisions import Decision, Range, record
 from jobs.ingest_once import ingest_once
@@ -159,9 +161,9 @@ def test_what_is_settled_is_left_alone(setting: Setting, kafka: KafkaServer) -> 
     assert_clean(setting, kafka)
 
 
-def die(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+def die(monkeypatch: pytest.MonkeyPatch, nth: int, stage: ModuleType = pipelines.normalise) -> None:
     """Let the nth commit of the stage be its process's last."""
-    original: Callable[..., object] = getattr(pipelines.normalise, "commit_table")  # noqa: B009 - of another module
+    original: Callable[..., object] = stage.commit_table
     calls: list[int] = []
 
     def deadly(*args: Any, **kwargs: Any) -> object:
@@ -171,7 +173,7 @@ def die(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
             raise OSError
         return result
 
-    monkeypatch.setattr(pipelines.normalise, "commit_table", deadly)
+    monkeypatch.setattr(stage, "commit_table", deadly)
 
 
 @pytest.mark.parametrize("nth", [1, 4, len(HL7V2.tables) + 1])
@@ -228,3 +230,22 @@ def test_a_mended_message_names_what_it_replaces(
     )
     assert taken["source"] == row["source"]
     assert_clean(setting, kafka)
+
+
+def test_death_while_things_are_folded_again_shows_nowhere(
+    setting: Setting, kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting.send(MESSAGES)
+    ingest_once([formerly(setting).context], STAGES)
+    curate(setting)
+    record(setting.lake, RAW_HL7V2.name, MENDED, Range(source="test"))
+    ingest_once([setting.context], STAGES)
+    with monkeypatch.context() as dying:
+        die(dying, 5, pipelines.curate)
+        with pytest.raises(IngestError):
+            curate(setting)
+    curate(setting)
+    other = in_peace(setting, kafka, tmp_path / "peace")
+    curate(other)
+    for fold in FOLDS:
+        assert curated_rows(setting, fold) == curated_rows(other, fold), fold.table.name
