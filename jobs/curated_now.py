@@ -11,7 +11,8 @@ from jobs.curated_progress import uncurated
 from jobs.lake_views import Now
 from lake_layout.lake import Lake
 from lake_layout.sorted_runs import IndexLocation
-from pipelines.curate import FOLD_OF, News, inputs_of, now_of
+from pipelines.curate import now_of
+from pipelines.curate_stated import FOLD_OF, News, inputs_of
 from schemas.source import Sources
 from schemas.tables.curated import curated
 

@@ -27,7 +27,7 @@ from lake_layout.added_since import AddedFile
 from lake_layout.lake import Lake
 from lake_layout.live_files import live_files
 from lake_layout.sorted_runs import IndexLocation
-from pipelines.curate import FOLD_OF, Everything, inputs_of, stated_by
+from pipelines.curate_stated import FOLD_OF, Everything, inputs_of, stated_by
 from pipelines.fold import join, read
 from pipelines.steps import Costs
 from schemas.errors import LakeError

@@ -17,7 +17,8 @@ from lake_layout.lake import Lake
 from lake_layout.live_files import files_of
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, open_runs
-from pipelines.curate import Everything, Shelf, inputs_of, int64s, key_source, part_of, stated_by
+from pipelines.curate_standing import key_source
+from pipelines.curate_stated import Everything, Shelf, inputs_of, int64s, part_of, stated_by
 from pipelines.fold import has_aliases, join, laid
 from pipelines.steps import Costs
 from quality.differences import Difference

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pytest
 
 import pipelines.curate
+import pipelines.curate_standing
+import pipelines.curate_stated
 from jobs import run_stages
 from jobs.curated_now import named_in, newer
 from jobs.lake_views import lake_views
@@ -62,9 +64,9 @@ def test_whatever_the_batches_and_their_order(
 ) -> None:
     """Few versions together and small files, so that parts, several files and rewriting are all met."""
     rng = random.Random(seed)
-    monkeypatch.setattr(pipelines.curate, "ROWS_TOGETHER", rng.choice([20, 300, 250_000]))
-    monkeypatch.setattr(pipelines.curate, "ROWS_OF_FILE", rng.choice([50, 400_000]))
-    monkeypatch.setattr(pipelines.curate, "FEWEST_COPIED", rng.choice([1, 10, 50_000]))
+    monkeypatch.setattr(pipelines.curate_stated, "ROWS_TOGETHER", rng.choice([20, 300, 250_000]))
+    monkeypatch.setattr(pipelines.curate_standing, "ROWS_OF_FILE", rng.choice([50, 400_000]))
+    monkeypatch.setattr(pipelines.curate_standing, "FEWEST_COPIED", rng.choice([1, 10, 50_000]))
     lake = CuratedLake(tmp_path, limits=Limits(curated_rows=rng.choice([1, 500, 10_000]))).create()
     offsets = list(range(MESSAGES))
     rng.shuffle(offsets)
@@ -89,7 +91,8 @@ class CrashError(Exception):
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, name: str, nth: int, *, after: bool) -> Callable[[], int]:
     """Let the nth call of a function of the stage die, before or after it has done its work; gives the calls so far."""
-    original = getattr(pipelines.curate, name)
+    stage = pipelines.curate_standing if name == "write_file" else pipelines.curate
+    original = getattr(stage, name)
     calls: list[int] = []
 
     def deadly(*args: object, **kwargs: object) -> object:
@@ -102,7 +105,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, name: str, nth: int, *, after: boo
             raise CrashError
         return result
 
-    monkeypatch.setattr(pipelines.curate, name, deadly)
+    monkeypatch.setattr(stage, name, deadly)
     return lambda: len(calls)
 
 
@@ -325,7 +328,7 @@ def test_verifying_folds_everything_again(
     city: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clean after several batches and without the index; not where a file was lost or a row changed."""
-    monkeypatch.setattr(pipelines.curate, "ROWS_TOGETHER", 200)
+    monkeypatch.setattr(pipelines.curate_stated, "ROWS_TOGETHER", 200)
     lake = CuratedLake(tmp_path).create()
     index = lake.context.index
     assert verify_curated(lake.lake, SOURCES, index) == []

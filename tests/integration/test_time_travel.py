@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-import pipelines.curate
+import pipelines.curate_stated
 from jobs.curated_then import Times, rows_then
 from schemas.tables.curated import FOLDS, curated
 from tests.curated_lake import SOURCES, CuratedLake, city_messages, expected, plain, rows_of
@@ -99,7 +99,7 @@ def test_what_was_known_is_one_fold_over_what_was_received(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of every table, at several times, whatever the files that the rows lie in."""
-    monkeypatch.setattr(pipelines.curate, "ROWS_TOGETHER", 100)
+    monkeypatch.setattr(pipelines.curate_stated, "ROWS_TOGETHER", 100)
     count = 200
     rows = rows_of(city_messages(count))
     lake = CuratedLake(tmp_path).create()
