@@ -196,7 +196,8 @@ def leaves_of(repetition: Repetition) -> list[str]:
 
 
 def _without_zeros(text: str) -> str:
-    return text.lstrip("0") if text.isdecimal() else text
+    number = text.strip(" ")  # hl7apy reads what looks like a number as one, blanks beside it too
+    return number.lstrip("0") if number.isdecimal() else text
 
 
 def differences_from_hl7apy(message: str, own: Delimiters = USUAL_DELIMITERS) -> list[object]:
