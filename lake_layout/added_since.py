@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from lake_layout.delta_log import COPIED, Added, read_commit, read_commits
+from lake_layout.delta_log import Added, newly_added, read_commit, read_commits
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
 from schemas.errors import LakeError
@@ -50,12 +50,7 @@ def files_added(lake: Lake, table: Table, from_version: int, to_version: int) ->
     for version, commit in zip(versions, read_commits(lake.store, table.name, versions), strict=True):
         if commit is None:
             return _by_coordinates(lake, table, from_version, to_version)
-        gone = [removed.path for removed in commit.removed if removed.data_change]
-        unread = [found.pop(path) for path in gone if path in found]
-        there = () if unread else str(commit.ours.get(COPIED, "")).split("/")
-        for added in commit.added:
-            if added.data_change and added.path.rpartition("/")[2] not in there:
-                found[added.path] = _file(table, added, version)
+        found |= {added.path: _file(table, added, version) for added in newly_added(commit, found)}
     return list(found.values())
 
 

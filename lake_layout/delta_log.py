@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import unquote
 
 from lake_layout.objects import ObjectStore
 from schemas.errors import LakeError
+
+T = TypeVar("T")
 
 OURS = "phl"
 """Key of our own part of a commit's metadata."""
@@ -67,6 +70,17 @@ class Commit:
     operation: str
     txns: Mapping[str, int]
 
+    @property
+    def gone(self) -> list[str]:
+        """Paths of the files that it removed, where that changed rows."""
+        return [removed.path for removed in self.removed if removed.data_change]
+
+    @property
+    def copied(self) -> frozenset[str]:
+        """Paths of the files that it added and that have nothing but rows of files that it removed."""
+        names = str(self.ours.get(COPIED, "")).split("/")
+        return frozenset(added.path for added in self.added if added.path.rpartition("/")[2] in names)
+
 
 def log_path(table: str, version: int) -> str:
     """Where a commit lies, relative to the lake."""
@@ -97,6 +111,18 @@ def read_commits(store: ObjectStore, table: str, versions: Sequence[int]) -> Ite
         return
     with ThreadPoolExecutor(min(_READERS, len(versions))) as pool:
         yield from pool.map(lambda version: read_commit(store, table, version), versions)
+
+
+def newly_added(commit: Commit, found: MutableMapping[str, T]) -> list[Added]:
+    """Files of a commit that have rows which commits before those that are read now had not.
+
+    Args:
+        commit: one of several that are read in their order.
+        found: by path, what was made of the files that those before it added; what this one removes leaves it.
+    """
+    unread = [found.pop(path) for path in commit.gone if path in found]
+    there = frozenset[str]() if unread else commit.copied
+    return [added for added in commit.added if added.data_change and added.path not in there]
 
 
 def _parse(data: bytes, version: int) -> Commit:

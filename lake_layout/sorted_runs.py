@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import structlog
 import xxhash
 
-from lake_layout.delta_log import COPIED, read_commits
+from lake_layout.delta_log import newly_added, read_commits
 from lake_layout.fail_points import fail_point
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.reading import read_file
@@ -292,16 +292,9 @@ def _added_files(lake: Lake, source: RunSource, after: int, upto: int) -> list[s
         if commit is None:
             return None
         rewritten = source.least and commit.ours.get("kind") == "batch"
-        gone = [removed.path for removed in commit.removed if removed.data_change]
-        if not rewritten and any(path not in found for path in gone):
+        if not rewritten and any(path not in found for path in commit.gone):
             return None
-        unread = [found.pop(path) for path in gone if path in found]
-        there = () if unread or not rewritten else str(commit.ours.get(COPIED, "")).split("/")
-        found |= {
-            added.path: None
-            for added in commit.added
-            if added.data_change and added.path.rpartition("/")[2] not in there
-        }
+        found |= {added.path: None for added in newly_added(commit, found)}
     return list(found)
 
 

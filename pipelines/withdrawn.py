@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from lake_layout.delta_log import COPIED, Commit, read_commits
+from lake_layout.delta_log import Commit, read_commits
 from lake_layout.lake import Lake
 from lake_layout.reading import read_file
 from pipelines.read_again import PLACE, places_in
@@ -37,7 +37,7 @@ def withdrawn_rows(lake: Lake, table: Table, from_version: int, to_version: int)
         TransportError: the store does not answer.
     """
     for commit, gone in _withdrawing(lake, table, from_version, to_version):
-        still = [read_file(lake, table, path, _READING) for path in sorted(_copied(commit))]
+        still = [read_file(lake, table, path, _READING) for path in sorted(commit.copied)]
         for path in gone:
             rows = read_file(lake, table, path)
             for others in still:
@@ -61,13 +61,7 @@ def _withdrawing(
     for commit in read_commits(lake.store, table.name, versions):
         if commit is None:  # cleaned away, so its rows were read long ago
             continue
-        gone = [one.path for one in commit.removed if one.data_change and one.path not in new]
-        new |= {one.path for one in commit.added if one.data_change} - _copied(commit)
+        gone = [path for path in commit.gone if path not in new]
+        new |= {one.path for one in commit.added if one.data_change} - commit.copied
         if gone:
             yield commit, gone
-
-
-def _copied(commit: Commit) -> set[str]:
-    """Paths of files that have nothing but rows of files that the commit removes."""
-    names = str(commit.ours.get(COPIED, "")).split("/")
-    return {one.path for one in commit.added if one.path.rpartition("/")[2] in names}
