@@ -40,6 +40,9 @@ ATTEMPTS = 40
 UNCLEAR_ANSWERS = 3
 """Errors other than a refusal before a commit is given up; the library has tried each several times itself."""
 
+REPLACED_AGAIN = 5
+"""Times that a table is decided anew because upkeep has merged files meanwhile that were to be replaced."""
+
 _CHECKERS = 8
 
 
@@ -135,6 +138,24 @@ def commit_table(
         state=outcome.state.value, files=len(files), rows=sum(file.rows for file in files), removed=len(remove),
     )  # fmt: skip
     return outcome
+
+
+def replacing(attempt: Callable[[], None]) -> None:
+    """Decide which files of a table others replace, and commit that; anew where upkeep has merged any meanwhile.
+
+    Args:
+        attempt: looks at the table as it is now, decides and commits.
+
+    Raises:
+        LakeError, TransportError: as ``commit_table``.
+    """
+    for _ in range(REPLACED_AGAIN - 1):
+        try:
+            return attempt()
+        except LakeError as error:
+            if error.code != "LAKE-REMOVED-ALREADY":
+                raise
+    return attempt()
 
 
 def commit_change(lake: Lake, table: Table, decide: Callable[[DeltaTable], Change | None]) -> CommitOutcome:

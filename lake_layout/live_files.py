@@ -9,6 +9,7 @@ from datetime import date, datetime
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from lake_layout.files import NewFile
 from lake_layout.lake import Lake
 from schemas.table import Table
 
@@ -36,6 +37,10 @@ class LiveFile:
     low: Mapping[str, Bound]
     high: Mapping[str, Bound]
     modified: int
+
+    def to_remove(self, table: Table) -> NewFile:
+        """What a commit is told to remove it by."""
+        return NewFile(table.name, self.path, self.size, self.partition, self.rows, "")
 
 
 def live_files(lake: Lake, table: Table, version: int | None = None) -> list[LiveFile]:

@@ -24,7 +24,7 @@ from lake_layout.claims import FOLDER, GENERATIONS, Claim, claim_app_id, claim_o
 from lake_layout.commit import Change, CommitState, commit_change
 from lake_layout.delta_log import log_path, read_commit
 from lake_layout.fail_points import fail_point
-from lake_layout.files import NewFile, write_file
+from lake_layout.files import write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake, delta_faults
 from lake_layout.live_files import LiveFile, files_of
@@ -229,7 +229,7 @@ def _compact(lake: Lake, table: Table, small: Sequence[LiveFile]) -> bool:
     rows = pa.concat_tables([read_file(lake, table, file.path, columns) for file in small])
     fresh = write_file(lake, table, rows, small[0].partition)
     paths = {file.path for file in small}
-    former = [NewFile(table.name, file.path, file.size, file.partition, file.rows, "") for file in small]
+    former = [file.to_remove(table) for file in small]
 
     def decide(handle: DeltaTable) -> Change | None:
         if not paths <= {file.path for file in files_of(handle, table)}:

@@ -26,7 +26,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from lake_layout.claims import Claim
-from lake_layout.commit import is_done
+from lake_layout.commit import is_done, replacing
 from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
@@ -36,20 +36,13 @@ from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import commit_table
 from pipelines.curate_standing import Standing, Writer
 from pipelines.curate_stated import FOLD_OF, News, inputs_of, stated_by
-from pipelines.fold import (
-    laid,
-    read,
-)
+from pipelines.fold import laid, read
 from pipelines.fold_keys import I64
 from pipelines.parts import coded, from_bytes, to_bytes
 from pipelines.steps import Costs, count_steps
-from schemas.errors import LakeError
 from schemas.source import Sources
 from schemas.tables.curated import FOLDS, curated
 from schemas.tables.curation import ALIAS, CURATION, STAGE, progress_id
-
-_AGAIN = 5
-"""Times that a table is decided anew because upkeep has merged files meanwhile."""
 
 _COMMITTED_TOGETHER = 8
 
@@ -155,16 +148,14 @@ def commit_change_of(batch: Batch, change: TableChange) -> Costs:
     """
     costs = Costs()
     table = curated(FOLD_OF[change.table])
-    for again in range(_AGAIN):
-        try:
-            with costs.step("commit"):
-                commit_table(batch.news.lake, batch.claim, table, change.add, change.remove)
-        except LakeError as error:
-            if error.code != "LAKE-REMOVED-ALREADY" or again + 1 == _AGAIN:
-                raise
-            change = change_of(batch, change.table, costs)
-        else:
-            break
+    decided: list[TableChange] = [change]
+
+    def attempt() -> None:
+        now = decided.pop() if decided else change_of(batch, change.table, costs)
+        with costs.step("commit"):
+            commit_table(batch.news.lake, batch.claim, table, now.add, now.remove)
+
+    replacing(attempt)
     return costs
 
 
@@ -226,7 +217,7 @@ def change_of(batch: Batch, name: str, costs: Costs) -> TableChange:
             for rows in stated.joined(costs, lambda state: laid(fold, standing.at_home(state))):
                 writer.add(rows)
             writer.finish()
-    remove = tuple(NewFile(name, one.path, one.size, one.partition, one.rows, "") for one in removed)
+    remove = tuple(one.to_remove(table) for one in removed)
     fail_point("table-decided")
     return TableChange(name, tuple(writer.files), remove, to_bytes(stated.fresh), stated.rows, stated.keys)
 

@@ -26,7 +26,7 @@ from deltalake import DeltaTable
 
 from lake_layout.added_since import AddedFile, files_added
 from lake_layout.claims import Claim
-from lake_layout.commit import is_done
+from lake_layout.commit import is_done, replacing
 from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
@@ -51,7 +51,6 @@ from pipelines.identity_components import I64, Bools
 from pipelines.identity_edges import Owners
 from pipelines.parts import coded
 from pipelines.steps import Costs, count_steps
-from schemas.errors import LakeError
 from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.identification import IDENTIFICATION, STATING, progress_id
@@ -70,9 +69,6 @@ from schemas.tables.steward_event import STEWARD_EVENT
 
 ROWS_OF_FILE = 400_000
 """Rows gathered before they become a file."""
-
-_AGAIN = 5
-"""Times that a table is decided anew because upkeep has merged files meanwhile."""
 
 _JOINED_TOGETHER = 500_000
 """Rows of what is seen that wait before they are joined."""
@@ -383,20 +379,17 @@ def commit_place(batch: Batch, place: Place, costs: Costs) -> None:
     Raises:
         LakeError, TransportError: as ``commit_table``.
     """
-    for again in range(_AGAIN):
+
+    def attempt() -> None:
         handle = current_handle(batch.lake, place.table)
         if is_done(handle, place.table, batch.claim):  # by a process before this one
             return
         with costs.step("write"):
             add, remove = replaced(batch.lake, place, handle)
-        try:
-            with costs.step("commit"):
-                commit_table(batch.lake, batch.claim, place.table, add, remove)
-        except LakeError as error:
-            if error.code != "LAKE-REMOVED-ALREADY" or again + 1 == _AGAIN:
-                raise
-        else:
-            return
+        with costs.step("commit"):
+            commit_table(batch.lake, batch.claim, place.table, add, remove)
+
+    replacing(attempt)
 
 
 def replaced(lake: Lake, place: Place, handle: DeltaTable) -> tuple[list[NewFile], list[NewFile]]:
@@ -424,7 +417,7 @@ def replaced(lake: Lake, place: Place, handle: DeltaTable) -> tuple[list[NewFile
             there.update(texts)  # they stay where they are
             continue
         writer.add(whole.filter(pa.array(~former)))
-        removed.append(NewFile(table.name, file.path, file.size, file.partition, file.rows, ""))
+        removed.append(file.to_remove(table))
     writer.add(place.rows.filter(pa.array([text not in there for text in coming], pa.bool_())))
     return writer.finish(), removed
 

@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
 
 from lake_layout.claims import Claim
-from lake_layout.commit import is_done
+from lake_layout.commit import is_done, replacing
 from lake_layout.fail_points import fail_point
 from lake_layout.files import NewFile
 from lake_layout.handles import current_handle
@@ -68,9 +68,6 @@ PIECE_ROWS = 34_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 _COMMITTED_TOGETHER = 8
-
-_AGAIN = 5
-"""Times that a table's former rows are looked for anew because upkeep has merged files meanwhile."""
 
 _COMMITTER = "tables"
 """Key under which all files but the ledger's go to one committer."""
@@ -354,22 +351,16 @@ class CommitTables(beam.DoFn):  # type: ignore[misc]
 def commit_instead(batch: Batch, table: Table, files: list[NewFile], messages: pa.Table) -> None:
     """Commit files of a table, and with them take out the former rows of messages that were read again.
 
-    Where upkeep has merged files that were to be replaced, they are looked for anew.
-
     Raises:
-        LakeError, TransportError: as ``commit_table``.
+        LakeError, TransportError: as ``replacing``.
     """
-    for again in range(_AGAIN):
-        if is_done(current_handle(batch.lake, table), table, batch.claim):
-            return
-        kept, removed = withdrawn(batch.lake, table, messages)
-        try:
+
+    def attempt() -> None:
+        if not is_done(current_handle(batch.lake, table), table, batch.claim):
+            kept, removed = withdrawn(batch.lake, table, messages)
             commit_table(batch.lake, batch.claim, table, [*files, *kept], removed)
-        except LakeError as error:
-            if error.code != "LAKE-REMOVED-ALREADY" or again + 1 == _AGAIN:
-                raise
-        else:
-            return
+
+    replacing(attempt)
 
 
 class CommitLedger(beam.DoFn):  # type: ignore[misc]

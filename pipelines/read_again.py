@@ -199,7 +199,7 @@ def withdrawn(lake: Lake, table: Table, messages: pa.Table) -> tuple[list[NewFil
         _, rest = split_file(lake, table, file.path, old, 1)
         if isinstance(rest, NewFile):
             add.append(rest)
-        remove.append(NewFile(table.name, file.path, file.size, file.partition, file.rows, ""))
+        remove.append(file.to_remove(table))
     return add, remove
 
 
