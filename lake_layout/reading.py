@@ -40,18 +40,33 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
     types = {field.name: field.type for field in table.fields}
     if not set(names) <= set(types):
         raise LakeError("LAKE-COLUMNS", "a column is asked for that the table has not", table=table.name)
-    file = _opened(lake, table, path, has_bytes=any(types[name] == pa.binary() for name in names))
-    stored = set(file.schema_arrow.names)
+    source = _source(lake, table, path, _TAIL_WITH_BYTES if pa.binary() in map(types.get, names) else _TAIL)
     with _damage(table, path):
+        file = pq.ParquetFile(source, pre_buffer=True)
+        stored = set(file.schema_arrow.names)
         rows = file.read([name for name in names if name in stored], use_threads=False)
-    n = file.metadata.num_rows
-    read = {
+    return completed(table, path, rows, file.metadata.num_rows, names)
+
+
+def completed(table: Table, path: str, rows: pa.Table, count: int, names: Sequence[str]) -> pa.Table:
+    """Columns of a table, made of those that a file has.
+
+    Args:
+        table: which table.
+        path: of the file: from there the value of the partition column.
+        rows: columns as they are stored.
+        count: of the rows, which may have no column.
+        names: in the order wanted; a column that the file has not is null.
+    """
+    types = {field.name: field.type for field in table.fields}
+    stored = set(rows.column_names)
+    whole = {
         name: rows.column(name).cast(types[name])
         if name in stored
-        else _constant(table, name, path, n, types[name])
+        else _constant(table, name, path, count, types[name])
         for name in names
     }
-    return pa.table(read, schema=pa.schema([pa.field(name, types[name]) for name in names]))
+    return pa.table(whole, schema=pa.schema([pa.field(name, types[name]) for name in names]))
 
 
 def read_stored(lake: Lake, table: Table, path: str) -> pa.Table:
@@ -60,20 +75,17 @@ def read_stored(lake: Lake, table: Table, path: str) -> pa.Table:
     Raises:
         LakeError, TransportError: as ``read_file``.
     """
+    source = _source(lake, table, path, _TAIL)
     with _damage(table, path):
-        file = _opened(lake, table, path)
-        texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        return _opened(lake, table, path, dictionaries=texts).read(use_threads=False)
+        plain = pq.ParquetFile(source)
+        texts = [field.name for field in plain.schema_arrow if pa.types.is_string(field.type)]
+        file = pq.ParquetFile(source, metadata=plain.metadata, pre_buffer=True, read_dictionary=texts)
+        return file.read(use_threads=False)
 
 
-def _opened(
-    lake: Lake, table: Table, path: str, *, has_bytes: bool = False, dictionaries: Sequence[str] = ()
-) -> pq.ParquetFile:
-    source = _Ranges(
-        open_store(lake.location), f"{table.name}/{path}", _TAIL_WITH_BYTES if has_bytes else _TAIL
-    )
+def _source(lake: Lake, table: Table, path: str, tail: int) -> _Ranges:
     with _damage(table, path):
-        return pq.ParquetFile(source, pre_buffer=True, read_dictionary=list(dictionaries))
+        return _Ranges(open_store(lake.location), f"{table.name}/{path}", tail)
 
 
 @contextlib.contextmanager

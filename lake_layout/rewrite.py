@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lake_layout.files import NewFile, put_file
 from lake_layout.lake import Lake
-from lake_layout.reading import partition_of, read_stored
+from lake_layout.reading import completed, partition_of, read_stored
 from schemas.table import Table
 
 Bools = np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -45,13 +45,5 @@ def split_file(
 
 def _whole(table: Table, path: str, rows: pa.Table) -> pa.Table:
     """Rows with all columns of the table, in its types."""
-    partition, count = partition_of(table, path), rows.num_rows
-    columns = []
-    for field in table.fields:
-        if field.name in rows.column_names:
-            columns.append(rows.column(field.name).cast(field.type))
-        elif field.name == table.partition_by and partition is not None:
-            columns.append(pa.repeat(pa.scalar(partition, field.type), count))
-        else:
-            columns.append(pa.nulls(count, field.type))
-    return pa.table(columns, schema=table.arrow_schema)
+    schema = table.arrow_schema
+    return completed(table, path, rows, rows.num_rows, schema.names).cast(schema)
