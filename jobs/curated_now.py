@@ -16,12 +16,11 @@ from pipelines.curate_stated import FOLD_OF, News, inputs_of
 from schemas.source import Sources
 from schemas.tables.curated import curated
 
-_NAMED = re.compile(r'curated_now"?\s*\.\s*"?(\w+)', re.IGNORECASE)
 
-
-def named_in(sql: str) -> list[str]:
-    """Names of the curated tables that SQL asks for as they are now."""
-    names = {f"curated/{name.lower()}" for name in _NAMED.findall(sql)}
+def named_in(sql: str, schema: str = "curated_now") -> list[str]:
+    """Names of the curated tables whose views in a schema SQL asks for."""
+    asked = re.findall(rf'{schema}"?\s*\.\s*"?(\w+)', sql, re.IGNORECASE)
+    names = {f"curated/{name.lower()}" for name in asked}
     return [name for name in FOLD_OF if name in names]
 
 

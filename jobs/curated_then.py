@@ -11,7 +11,7 @@ Rows are those of the latest reading of each message: what a former reading made
 
 from __future__ import annotations
 
-import re
+import functools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,18 +25,16 @@ import pyarrow.parquet as pq
 
 from lake_layout.added_since import AddedFile
 from lake_layout.lake import Lake
-from lake_layout.live_files import live_files
+from lake_layout.live_files import LiveFile
 from lake_layout.sorted_runs import IndexLocation
 from pipelines.curate_stated import FOLD_OF, Everything, inputs_of, stated_by
-from pipelines.fold import join, read
+from pipelines.fold import read
 from pipelines.steps import Costs
 from schemas.errors import LakeError
 from schemas.source import Sources
 from schemas.table import INSTANT
 from schemas.tables.curated import curated
 from schemas.tables.curation import NORMALISED_OF
-
-_NAMED = re.compile(r'curated"?\s*\.\s*"?(\w+)', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,17 +62,10 @@ class RowsUntil(Everything):
 
     times: Times
 
-    def files(self, table: str) -> list[AddedFile]:
-        """The files of the table that may hold such rows, by their statistics."""
-        if table not in self.versions:
-            return []
-        version = self.versions[table][1]
-        found = []
-        for one in live_files(self.lake, NORMALISED_OF[table], version):
-            lows = ((one.low.get(name), limit) for name, limit in self.times.limits.items())
-            if not any(isinstance(low, datetime) and low > limit for low, limit in lows):
-                found.append(AddedFile(one.path, one.rows, one.size, one.partition, version))
-        return found
+    def counts(self, file: LiveFile) -> bool:
+        """Whether a file may have rows that count, by its statistics."""
+        lows = ((file.low.get(name), limit) for name, limit in self.times.limits.items())
+        return not any(isinstance(low, datetime) and low > limit for low, limit in lows)
 
     def rows(self, table: str, file: AddedFile) -> pa.Table:
         """The rows of a file that count."""
@@ -82,12 +73,6 @@ class RowsUntil(Everything):
         for name, limit in self.times.limits.items():
             rows = rows.filter(pc.less_equal(rows.column(name), pa.scalar(limit, INSTANT)))
         return rows
-
-
-def named_in(sql: str) -> list[str]:
-    """Names of the curated tables that SQL asks for."""
-    names = {f"curated/{name.lower()}" for name in _NAMED.findall(sql)}
-    return [name for name in FOLD_OF if name in names]
 
 
 def rows_then(
@@ -119,10 +104,8 @@ def rows_then(
         ):
             counting = RowsUntil(lake, sources, IndexLocation(aside), of_fold, times)
             stated = stated_by(counting, fold, Path(aside), Costs())
-            for part in stated.parts:
-                pieces = [piece for piece in part.take() if piece.num_rows]
-                if pieces:
-                    writer.write_table(read(fold, join(fold, *pieces)))
+            for rows in stated.joined(Costs(), functools.partial(read, fold)):
+                writer.write_table(rows)
         found[name] = ds.dataset(path, schema=schema)
     return found
 

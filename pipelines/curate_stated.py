@@ -15,7 +15,7 @@ import pyarrow as pa
 from lake_layout.added_since import AddedFile, files_added
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
-from lake_layout.live_files import live_files
+from lake_layout.live_files import LiveFile, live_files
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
 from pipelines.fold import (
@@ -116,7 +116,15 @@ class Everything(News):
             return []
         version = self.versions[table][1]
         live = live_files(self.lake, NORMALISED_OF[table], version)
-        return [AddedFile(one.path, one.rows, one.size, one.partition, version) for one in live]
+        return [
+            AddedFile(one.path, one.rows, one.size, one.partition, version)
+            for one in live
+            if self.counts(one)
+        ]
+
+    def counts(self, _file: LiveFile) -> bool:
+        """Whether a file may have rows that count: all do."""
+        return True
 
     def withdrawn(self, table: str) -> Iterator[pa.Table]:  # noqa: ARG002 - nothing was folded
         """None: what left is not among them."""

@@ -102,7 +102,8 @@ def _views_then(
     config: Path | None, sql: str, known_at: datetime | None, true_at: datetime | None
 ) -> Iterator[LakeViews]:
     """The curated tables that SQL names as they were; the others as they are."""
-    from jobs.curated_then import Times, named_in, rows_then
+    from jobs.curated_now import named_in
+    from jobs.curated_then import Times, rows_then
     from jobs.lake_views import lake_views
     from jobs.settings import load_settings
     from lake_layout.lake import Lake
@@ -111,7 +112,7 @@ def _views_then(
     lake = Lake(settings.lake_location())
     times = Times(_utc(known_at), _utc(true_at))
     with tempfile.TemporaryDirectory(prefix="phl-query-") as folder:
-        then = rows_then(lake, settings.sources(), named_in(sql), times, Path(folder))
+        then = rows_then(lake, settings.sources(), named_in(sql, "curated"), times, Path(folder))
         with lake_views(lake, then=then) as views:
             yield views
 
