@@ -101,8 +101,12 @@ def record(
     return str(row["decision_id"])
 
 
-def decided_by(name: str | None) -> str:
+def decided_by(name: str | None, setting: str = "--by") -> str:
     """Who decides: as they say, else the account that runs the command.
+
+    Args:
+        name: as they say.
+        setting: the option by which they say it.
 
     Raises:
         ConfigError: ``CONFIG-WHO``: there is no such account.
@@ -112,7 +116,7 @@ def decided_by(name: str | None) -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):
-        raise ConfigError("CONFIG-WHO", "say who decides", setting="--by") from None
+        raise ConfigError("CONFIG-WHO", "say who decides", setting=setting) from None
 
 
 def send_replacement(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from enum import StrEnum
@@ -63,10 +62,11 @@ def steward_command(
     if asked:
         _queue(settings, rows, as_json=as_json)
         return
+    from jobs.decisions import decided_by
     from jobs.steward import event_of, read_identifier, send
 
     one, other = read_identifier(first or "", "FIRST"), read_identifier(second or "", "SECOND")
-    event = event_of(action.value, getpass.getuser() if who is None else who, why or "", one, other)
+    event = event_of(action.value, decided_by(None, "--who") if who is None else who, why or "", one, other)
     send(settings, event)
     if as_json:
         typer.echo(json.dumps({"id": event.id, "action": event.action, "when": event.when.isoformat()}))

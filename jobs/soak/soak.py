@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from jobs.soak.faulty_store import faulty_store, nothing, seeded
 from jobs.soak.schedule import Kill, kills
 from jobs.soak.senders import send_surely, with_repeats
 from jobs.soak.tally import Tally
-from jobs.soak.warm import KILLED, Ended, Warm
+from jobs.soak.warm import KILLED, Ended, Warm, outside
 from lake_layout.fail_points import ALL_STAGES, FAIL_POINTS
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
@@ -223,12 +222,11 @@ class Soak:
 
     def process(self, *arguments: str) -> Callable[..., subprocess.Popen[str]]:
         """Starts a command as a process of its own."""
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
 
         def start(*more: str) -> subprocess.Popen[str]:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", "jobs.cli.main", *arguments, *more],
-                env={**outside, **self.env()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                env={**outside(), **self.env()}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
 
         return start
@@ -242,10 +240,9 @@ class Soak:
         self._services("down")
 
     def _services(self, command: str) -> None:
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         done = subprocess.run(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "jobs.cli.main", command],
-            env={**outside, **self.own_env()}, capture_output=True, text=True, check=False,
+            env={**outside(), **self.own_env()}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise LostError(f"phl {command}: {(done.stdout + done.stderr)[-1000:]}")

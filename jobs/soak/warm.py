@@ -50,6 +50,11 @@ class Ended:
         return self.code is None
 
 
+def outside() -> dict[str, str]:
+    """The environment of this process without its settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
+
+
 class Warm:
     """Runs ``phl`` commands while the block lasts.
 
@@ -58,10 +63,9 @@ class Warm:
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "jobs.soak.warm"],
-            env={**outside, **env},
+            env={**outside(), **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -14,6 +14,7 @@ from connectors.routing import HL7_TOPIC, record_for
 from jobs.city.compare import compare
 from jobs.city.settings import source_settings
 from jobs.city.traffic import City, Transport
+from jobs.soak.soak import ANOTHER_PROGRAM
 from jobs.soak.warm import Ended, Warm
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
@@ -23,9 +24,6 @@ from schemas.tables.identity import IDENTITY
 from tests.integration.setting import header_or_none, rows_of, send
 
 STAGES = ("land", "normalise", "curate")
-ANOTHER_PROGRAM = '\n[[sources]]\nname = "added-later"\nfacility = "ADDED-LATER"\n'
-"""What is added to the settings so that their hash, which claims bear, is another."""
-
 SMALL_BATCHES: Mapping[str, str] = {"PHL_INGEST_BATCH_MESSAGES": "25", "PHL_CURATE_ROWS": "100"}
 """So small that there are many."""
 
