@@ -1,4 +1,7 @@
-"""Run the listener with the settings: producer, object store, sources, ports, metrics, signals."""
+"""Run the listeners with the settings: producer, object store, sources, ports, metrics, signals.
+
+Each protocol is a ``ProtocolService``; all of them share one process, one producer and one bound on memory.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,19 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from connectors.kafka.deliver import Deliverer
 from connectors.kafka.topics import ensure_topic
-from connectors.mllp.server import Listener, Service, ports_of, tls_context
-from connectors.mllp.sources import Match
+from connectors.listening.budget import Budget
+from connectors.listening.sources import Match, ports_of
+from connectors.listening.tls import tls_context
+from connectors.mllp.server import Listener, Service
+from connectors.records import Record
 from connectors.routing import HL7_TOPIC, StoredObject, store_large
 from schemas.errors import ConfigError
 from schemas.source import Source
@@ -32,9 +39,100 @@ FILES_BESIDE = 128
 """Open files beside the senders' connections: brokers, the object store, metrics, libraries."""
 
 
-def matches_of(settings: Settings) -> tuple[Match, ...]:
-    """The configured sources that a listener can tell apart."""
-    return tuple(Match(one.source(), one.port, one.peer, one.facility) for one in settings.source_settings)
+class Listening(Protocol):
+    """A listener of one protocol."""
+
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen on a port (0 for any free one) and return it; raises OSError where it cannot be had."""
+
+    async def close(self) -> None:
+        """Take no more, answer what is under way, then end."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the listeners of all protocols use together.
+
+    Attributes:
+        deliver: returns once Kafka has the record, raises where it has not.
+        store: writes what is too large for Kafka to the lake's objects (bytes, name of the modality); blocking.
+        budget: of the bytes that all of them hold.
+    """
+
+    deliver: Callable[[Record], Awaitable[None]]
+    store: Callable[[bytes, str], StoredObject]
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class ProtocolService:
+    """A protocol that is listened for.
+
+    Attributes:
+        name: as in the setting ``protocol`` of a source.
+        topic: raw topic that its messages go to, with the configured prefix.
+        ports: to be opened; 0 for any free one.
+        connections: most that it holds open at a time.
+        start: makes the listener.
+    """
+
+    name: str
+    topic: str
+    ports: Sequence[int]
+    connections: int
+    start: Callable[[Shared], Listening]
+
+
+def mllp_service(settings: Settings, port: int | None) -> ProtocolService:
+    """MLLP is always listened for: messages may come from senders that no source names."""
+    topic = settings.kafka.topic_prefix + HL7_TOPIC
+    matches = matches_of(settings, "mllp")
+
+    def start(shared: Shared) -> Listener:
+        service = Service(
+            topic=topic,
+            deliver=shared.deliver,
+            store=lambda message: shared.store(message, "hl7v2"),
+            matches=matches,
+            default=default_source(settings),
+            waits=settings.listen.when_away == "wait",
+            threshold=int(settings.listen.object_threshold),
+            max_connections=settings.listen.max_connections,
+        )
+        return Listener(service, shared.budget)
+
+    wanted = ports_of(matches, settings.listen.port if port is None else port)
+    return ProtocolService("mllp", topic, wanted, settings.listen.max_connections, start)
+
+
+def services_of(settings: Settings, port: int | None) -> list[ProtocolService]:
+    """The protocols that the sources speak.
+
+    Args:
+        settings: all settings.
+        port: of MLLP, instead of ``listen.port``.
+
+    Raises:
+        ConfigError: ``LISTEN-PROTOCOL`` where a source speaks one that nothing listens for.
+    """
+    services = [mllp_service(settings, port)]
+    served = {service.name for service in services} | {"files"}
+    for number, source in enumerate(settings.source_settings):
+        if source.protocol not in served:
+            raise ConfigError(
+                "LISTEN-PROTOCOL", "phl listen does not speak that protocol",
+                setting=f"sources[{number}].protocol",
+            )  # fmt: skip
+    return services
+
+
+def matches_of(settings: Settings, protocol: str) -> tuple[Match, ...]:
+    """The configured sources of a protocol that a listener can tell apart."""
+    return tuple(
+        Match(one.source(), one.port, one.peer, one.facility)
+        for one in settings.source_settings
+        if one.protocol == protocol
+    )
 
 
 def default_source(settings: Settings) -> Source:
@@ -42,18 +140,18 @@ def default_source(settings: Settings) -> Source:
     return settings.sources().get(settings.listen.source)
 
 
-def storing(settings: Settings) -> Callable[[bytes], StoredObject]:
+def storing(settings: Settings) -> Callable[[bytes, str], StoredObject]:
     """Writes messages that are too large for Kafka to the lake; the lake is looked for at the first of them."""
     lock = threading.Lock()
     opened: list[ObjectStore] = []
 
-    def store(message: bytes) -> StoredObject:
+    def store(message: bytes, modality: str) -> StoredObject:
         from lake_layout.objects import open_store
 
         with lock:
             if not opened:
                 opened.append(open_store(settings.lake_location()))
-        return store_large(message, opened[0].put_if_absent)
+        return store_large(message, opened[0].put_if_absent, modality)
 
     return store
 
@@ -100,51 +198,52 @@ def _not_open(settings: Settings, port: int, error: Exception) -> ConfigError:
     )  # fmt: skip
 
 
-async def listen(settings: Settings, port: int | None, ready: Callable[[list[int]], object]) -> None:
+async def listen(
+    settings: Settings, port: int | None, ready: Callable[[dict[str, list[int]]], object]
+) -> None:
     """Listen until SIGTERM or SIGINT; what is under way is answered first.
 
     Args:
         settings: all settings.
-        port: instead of ``listen.port``; 0 for any free one.
-        ready: called with the ports once they are open.
+        port: of MLLP, instead of ``listen.port``; 0 for any free one.
+        ready: called with the ports by protocol once they are open.
 
     Raises:
         ConfigError: a port, certificate or topic is not as it must be.
         TransportError: Kafka does not answer at the start.
     """
+    services = services_of(settings, port)
     connection = settings.kafka_connection()
-    topic = settings.kafka.topic_prefix + HL7_TOPIC
-    ensure_topic(
-        connection, topic, settings.topic_partitions, replication_factor=settings.kafka.replication_factor
-    )
+    for service in services:
+        ensure_topic(
+            connection, service.topic, settings.topic_partitions,
+            replication_factor=settings.kafka.replication_factor,
+        )  # fmt: skip
     deliverer = Deliverer(connection, settings.listen.delivery_seconds)
     deliverer.start()
-    service = Service(
-        topic=topic,
-        deliver=deliverer.deliver,
-        store=storing(settings),
-        matches=matches_of(settings),
-        default=default_source(settings),
-        waits=settings.listen.when_away == "wait",
-        threshold=int(settings.listen.object_threshold),
-        memory_limit=int(settings.listen.memory_limit),
-        max_connections=settings.listen.max_connections,
-    )
+    shared = Shared(deliverer.deliver, storing(settings), Budget(int(settings.listen.memory_limit)))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    allow_open_files(service.max_connections + FILES_BESIDE)
-    listener = Listener(service)
+    allow_open_files(sum(service.connections for service in services) + FILES_BESIDE)
     tls = tls_of(settings)
-    opened = []
-    for wanted in ports_of(service.matches, settings.listen.port if port is None else port):
-        try:
-            opened.append(await listener.open(settings.listen.host, wanted, tls))
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise _not_open(settings, wanted, error) from None
-    log.info("listening", host=settings.listen.host, ports=opened, topic=topic)
+    listeners: list[Listening] = []
+    opened: dict[str, list[int]] = {}
+    for service in services:
+        listener = service.start(shared)
+        listeners.append(listener)
+        opened[service.name] = []
+        for wanted in service.ports:
+            try:
+                opened[service.name].append(await listener.open(settings.listen.host, wanted, tls))
+            except (OSError, OverflowError, UnicodeError) as error:
+                raise _not_open(settings, wanted, error) from None
+        log.info(
+            "listening", protocol=service.name, host=settings.listen.host, ports=opened[service.name],
+            topic=service.topic,
+        )  # fmt: skip
     ready(opened)
     await stop.wait()
-    log.info("listener_stops", connections=len(listener.connections))
-    await listener.close()
+    log.info("listener_stops")
+    await asyncio.gather(*(listener.close() for listener in listeners))
     await deliverer.close()

@@ -18,7 +18,7 @@ import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -130,6 +130,12 @@ def _endpoint(text: str) -> str:
         raise ValueError("give http://HOST:PORT or https://HOST:PORT, without a path")
     return text
 
+
+Protocol = Literal["mllp", "astm", "dicom", "files"]
+"""How a source's messages come in."""
+
+OWN_PORT: Final[frozenset[Protocol]] = frozenset({"astm", "dicom"})
+"""Protocols whose messages do not say whose they are: a source of these has a port of its own."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
@@ -253,13 +259,15 @@ class SourceSettings(_Section):
     """``[[sources]]``: a sender and how its connection is told from others (port, peer or MSH-4).
 
     Attributes:
-        port: the listener opens this port for the source alone.
+        protocol: how its messages come in.
+        port: the listener opens this port for the source alone, or for several that differ in what follows.
         peer: address or network that it connects from.
-        facility: MSH-4.1 of its messages.
+        facility: MSH-4.1 of its messages (MLLP).
         others: see ``schemas.source.Source``.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    protocol: Protocol = "mllp"
     institution: str = ""
     charset: Annotated[str, AfterValidator(_codec)] = "utf-8"
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
@@ -274,6 +282,20 @@ class SourceSettings(_Section):
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
     facility: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _reached(self) -> SourceSettings:
+        if self.protocol in OWN_PORT and self.port is None:
+            raise ValueError(
+                f"a source with protocol {self.protocol} has a port of its own: give it one in port"
+            )
+        if self.protocol == "files" and (self.port or self.peer):
+            raise ValueError(
+                "nobody connects to send files: leave port and peer out, or give another protocol"
+            )
+        if self.protocol != "mllp" and self.facility:
+            raise ValueError("facility is MSH-4 of HL7 messages: leave it out, or set protocol to mllp")
+        return self
 
     def source(self) -> Source:
         """The part that the stages need too."""
@@ -345,6 +367,13 @@ class Settings(BaseSettings):
                     " port, peer or facility"
                 )
             told_apart[marks] = source.name
+        protocols: dict[int | None, Protocol] = {self.listen.port: "mllp"}
+        for source in self.source_settings:
+            if source.port and protocols.setdefault(source.port, source.protocol) != source.protocol:
+                raise ValueError(
+                    f"sources: at port {source.port} senders speak {protocols[source.port]}:"
+                    f" give {source.name} another port"
+                )
         ports = {self.listen.port, *(source.port for source in self.source_settings)}
         if self.listen.metrics_port in ports - {None}:
             raise ValueError("listen.metrics_port: messages come in by that port; give another")

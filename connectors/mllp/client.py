@@ -194,11 +194,3 @@ def read_acknowledgement(data: bytes) -> Acknowledgement:
     if found is None:
         raise MessageError("MLLP-NO-ACK", "the answer has no MSA segment")
     return Acknowledgement(found[1].decode("ascii", "replace"), found[2] if len(found) > 2 else b"", reason)
-
-
-def client_tls(ca: str | None, cert: str | None = None, key: str | None = None) -> ssl.SSLContext:
-    """TLS for a sender: whose certificates it trusts, and its own for mutual TLS."""
-    context = ssl.create_default_context(cafile=ca)
-    if cert is not None:
-        context.load_cert_chain(cert, key)
-    return context

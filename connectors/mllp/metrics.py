@@ -17,9 +17,6 @@ CONNECTIONS_REFUSED = Counter(
 CONNECTIONS_CLOSED = Counter(
     "phl_mllp_connections_closed", "Connections that we closed, by reason.", ["reason"]
 )
-UNDER_WAY = Gauge("phl_mllp_under_way", "Whole messages that are not yet answered.")
-HELD_BYTES = Gauge("phl_mllp_held_bytes", "Bytes of messages, whole or begun, that are not yet answered.")
-WAITING = Gauge("phl_mllp_connections_waiting", "Connections not read from until memory is free.")
 SECONDS = Histogram(
     "phl_mllp_answer_seconds",
     "Seconds from a whole message to its acknowledgement.",

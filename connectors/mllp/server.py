@@ -16,14 +16,16 @@ import contextlib
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
+from connectors.listening.budget import Budget
+from connectors.listening.reports import Reports, Tally
+from connectors.listening.sources import Candidates, Match
 from connectors.mllp.acknowledge import Answer, ControlIds, Outcome, answer
-from connectors.mllp.budget import Budget
 from connectors.mllp.frame import Fault, Frame, FrameReader, Noted, Refused, framed
 from connectors.mllp.metrics import (
     ACKNOWLEDGED,
@@ -38,7 +40,6 @@ from connectors.mllp.metrics import (
     REFUSED,
     SECONDS,
 )
-from connectors.mllp.sources import Candidates, Match
 from connectors.records import Record
 from connectors.routing import OBJECT_THRESHOLD, StoredObject, record_for
 from schemas.errors import IngestError, MessageError, TransportError
@@ -58,10 +59,7 @@ STOP_SECONDS = 30.0
 """Patience with what is under way when the listener or a connection ends."""
 
 READ_BYTES = 64 * 1024
-REPORT_SECONDS = 60.0
 TOO_LARGE = "The message is larger than the limit of its source."
-TROUBLE_SECONDS = 10.0
-"""While messages cannot be stored, the log says so once in so long, not for each of them."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Service:
         default: source of what no configured one fits.
         waits: while Kafka or the store is away: let the sender wait (True) or answer AE.
         threshold: bytes of the largest message that goes into a Kafka record.
-        memory_limit: bytes held by all connections together.
+        memory_limit: bytes held by all connections together, where the listener has a budget of its own.
         max_connections: open at a time.
     """
 
@@ -91,79 +89,19 @@ class Service:
     max_connections: int = 2_000
 
 
-@dataclass
-class Tally:
-    """Messages of a connection, or of all, by what became of them."""
-
-    received: int = 0
-    stored: int = 0
-    not_stored: int = 0
-    refused: int = 0
-    bytes: int = 0
-
-    def as_fields(self) -> dict[str, int]:
-        """For a log line."""
-        return {
-            "received": self.received, "stored": self.stored, "not_stored": self.not_stored,
-            "refused": self.refused, "bytes": self.bytes,
-        }  # fmt: skip
-
-
-@dataclass
-class Reports:
-    """What the log says of all connections: a line a minute, and troubles without a flood.
-
-    Attributes:
-        total: since the start.
-    """
-
-    total: Tally = field(default_factory=Tally)
-    _said_at: float = field(default_factory=time.monotonic)
-    _said: int = 0
-    _trouble_at: float | None = None
-    _troubles: int = 0
-
-    def trouble(self, event: str, peer: str, source: str, code: str) -> None:
-        """A message could not be stored."""
-        now = time.monotonic()
-        self._troubles += 1
-        if self._trouble_at is None or now - self._trouble_at > TROUBLE_SECONDS:
-            log.warning(event, peer=peer, source=source, code=code, times=self._troubles)
-            self._trouble_at, self._troubles = now, 0
-
-    def stored(self) -> None:
-        """One was stored."""
-        if self._trouble_at is not None:
-            self._trouble_at = None
-            log.info("messages_stored_again", not_stored=self.total.not_stored)
-
-    def tick(self, now: float, connections: int) -> None:
-        """Once a minute, where anything came in: how much, how fast."""
-        if now - self._said_at < REPORT_SECONDS:
-            return
-        if self.total.received > self._said:
-            rate = (self.total.received - self._said) / (now - self._said_at)
-            log.info(
-                "listener_counts",
-                connections=connections,
-                per_second=round(rate, 1),
-                **self.total.as_fields(),
-            )
-        self._said_at, self._said = now, self.total.received
-
-
 class Listener:
     """Listens on one or more ports until it is stopped.
 
     Args:
         service: what the connections do with messages.
+        budget: shared with other listeners of this process; None for one of its own.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, budget: Budget | None = None) -> None:
         self.service = service
-        self.budget = Budget(service.memory_limit)
+        self.budget = budget or Budget(service.memory_limit)
         self.ids = ControlIds()
-        self.reports = Reports()
+        self.reports = Reports("mllp")
         self.connections: set[Connection] = set()
         self.read_buffer = memoryview(
             bytearray(READ_BYTES)
@@ -535,23 +473,3 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.abort()
         if self._writer is not None:
             self._writer.cancel()
-
-
-def tls_context(cert: str, key: str, client_ca: str | None = None) -> ssl.SSLContext:
-    """TLS for a listener; with ``client_ca`` every sender must show a certificate that it signed.
-
-    Raises:
-        ssl.SSLError, OSError: the files are not what they should be; a key that is encrypted is one of these.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert, key, password=lambda: "")  # else OpenSSL asks on the terminal, and waits
-    if client_ca is not None:
-        context.load_verify_locations(client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def ports_of(matches: Sequence[Match], default: int) -> list[int]:
-    """All ports to listen on: the common one, and those of sources that have their own."""
-    return sorted({default, *(match.port for match in matches if match.port is not None)})

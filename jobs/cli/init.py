@@ -86,6 +86,9 @@ TEMPLATE = """\
 # or MSH-4 (facility); an entry that names several of these wants all of them.
 #[[sources]]
 #name = "county-hospital"
+# How messages come in: "mllp" (HL7 v2), "astm" (laboratory instruments), "dicom" (images), or as "files".
+# A source of astm or dicom has a port of its own.
+#protocol = "mllp"
 #institution = "520103001"
 #port = 2576
 #peer = "10.1.0.0/16"

@@ -1,4 +1,4 @@
-"""``phl listen``: HL7 v2 over MLLP into Kafka."""
+"""``phl listen``: what senders send, into Kafka."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import typer
 
 
 def listen_command(
-    port: Annotated[int | None, typer.Option(help="Instead of listen.port; 0 for any free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Instead of listen.port, for MLLP; 0 for any free one.")
+    ] = None,
     metrics_port: Annotated[
         int | None, typer.Option(help="Serve Prometheus metrics there (loopback).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Take HL7 v2 messages over MLLP; each is acknowledged once Kafka has it.
+    """Take messages by the protocols of the sources; each is acknowledged once Kafka has it.
 
-    Answers AA (CA) when the message is stored on all in-sync replicas, AE (CE) when it could not be stored, AR (CR)
-    when it cannot be a message. Ends with SIGTERM or Ctrl-C after answering what is under way.
+    HL7 v2 over MLLP is answered AA (CA) when the message is stored on all in-sync replicas, AE (CE) when it could not
+    be stored, AR (CR) when it cannot be a message. Ends with SIGTERM or Ctrl-C after answering what is under way.
     """
     import asyncio
 
@@ -34,12 +36,14 @@ def listen_command(
     wanted = metrics_port if metrics_port is not None else settings.listen.metrics_port
     served = serve_metrics(REGISTRY, wanted) if wanted is not None else None
 
-    def ready(ports: list[int]) -> None:
+    def ready(ports: dict[str, list[int]]) -> None:
         host = settings.listen.host
         metrics = served.port if served else None
         if as_json:
-            typer.echo(json.dumps({"host": host, "ports": ports, "metrics_port": metrics}))
+            report = {"host": host, "ports": ports["mllp"], "protocols": ports, "metrics_port": metrics}
+            typer.echo(json.dumps(report))
         else:
-            typer.echo(f"listening on {', '.join(f'{host}:{one}' for one in ports)}")
+            places = (f"{host}:{one} ({protocol})" for protocol, opened in ports.items() for one in opened)
+            typer.echo(f"listening on {', '.join(places)}")
 
     asyncio.run(listen(settings, port, ready))

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "up": ("jobs.cli.up", "up_command", "Start the embedded Kafka and S3 store; make tables and topics."),
     "down": ("jobs.cli.down", "down_command", "Stop the embedded services."),
     "status": ("jobs.cli.status", "status_command", "Say whether the services are up."),
-    "listen": ("jobs.cli.listen", "listen_command", "Take HL7 v2 messages over MLLP."),
+    "listen": ("jobs.cli.listen", "listen_command", "Take what senders send, each protocol at its ports."),
     "send": ("jobs.cli.send", "send_command", "Send files over MLLP and show the answers."),
     "load": ("jobs.cli.load", "load_command", "Take in files of HL7 v2 messages."),
     "hl7": ("jobs.cli.hl7", "hl7_command", "Show HL7 v2 messages as trees, and the rows they become."),

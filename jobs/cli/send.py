@@ -104,7 +104,7 @@ def _messages(paths: list[Path]) -> Iterator[bytes]:
 def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
     import ssl
 
-    from connectors.mllp.client import client_tls
+    from connectors.listening.tls import client_tls
 
     if ca is None and cert is None:
         return None

@@ -12,10 +12,11 @@ import pytest
 
 from connectors.kafka.ranges import OffsetRange, read_range
 from connectors.kafka.topics import describe_topic
-from connectors.mllp.client import client_tls, read_acknowledgement
+from connectors.listening.sources import Match
+from connectors.listening.tls import client_tls, tls_context
+from connectors.mllp.client import read_acknowledgement
 from connectors.mllp.frame import framed
-from connectors.mllp.server import Listener, Service, tls_context
-from connectors.mllp.sources import Match
+from connectors.mllp.server import Listener, Service
 from connectors.records import Record
 from schemas.errors import TransportError
 from tests.conftest import KafkaServer

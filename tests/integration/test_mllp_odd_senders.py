@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.mllp.client import Acknowledgement, client_tls, read_acknowledgement
+from connectors.listening.tls import client_tls, tls_context
+from connectors.mllp.client import Acknowledgement, read_acknowledgement
 from connectors.mllp.frame import framed
-from connectors.mllp.server import Service, tls_context
+from connectors.mllp.server import Service
 from connectors.records import Record
 from connectors.routing import StoredObject, store_large
 from schemas.errors import ConfigError, TransportError

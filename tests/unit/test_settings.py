@@ -14,6 +14,17 @@ from jobs.settings import Settings, load_settings, read_settings
 from schemas.errors import ConfigError
 
 SECRET = "s3cr3t-never-shown"
+TWO_PROTOCOLS = """
+    [[sources]]
+    name = "a"
+    protocol = "astm"
+    port = 4001
+    [[sources]]
+    name = "b"
+    protocol = "dicom"
+    port = 4001
+    peer = "::1"
+"""
 
 
 def settings_of(tmp_path: Path, text: str) -> Settings:
@@ -138,6 +149,11 @@ def test_properties_reach_librdkafka_and_secrets_stay_hidden(
         ("[[sources]]\nname = 'a'\ncharset = 'base64'", "sources[0].charset"),
         ("[[sources]]\nname = 'a'\ntime_zone = 'Asia/Guiyang'", "sources[0].time_zone"),
         ("[[sources]]\nname = 'a'\npeer = '10.1.2.3.4'", "sources[0].peer"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'smtp'", "sources[0].protocol"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'astm'", "sources[0]"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'dicom'\npeer = '10.0.0.1'", "sources[0]"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'files'\nport = 4001", "sources[0]"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'astm'\nport = 4001\nfacility = 'F'", "sources[0]"),
         ("[[sources]]\nname = 'a'\nidle_timeout = 'soon'", "sources[0].idle_timeout"),
         ("[[sources]]\nname = 'a'\nsize_limit = '32 potatoes'", "sources[0].size_limit"),
     ],
@@ -154,6 +170,8 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, setting: str) -> No
         ("[[sources]]\nname = 'a'\n[[sources]]\nname = 'a'", "sources"),
         ("[[sources]]\nname = 'a'\nport = 1\n[[sources]]\nname = 'b'\nport = 1", "sources"),
         ("[[sources]]\nname = 'a'\nfacility = 'F'\n[[sources]]\nname = 'b'\nfacility = 'F'", "a and b"),
+        ("[[sources]]\nname = 'a'\nprotocol = 'astm'\nport = 2575", "at port 2575 senders speak mllp"),
+        (TWO_PROTOCOLS, "give b another port"),
         ("[listen]\nport = 2600\nmetrics_port = 2600", "listen.metrics_port"),
         ("[listen]\nmetrics_port = 2600\n[[sources]]\nname = 'a'\nport = 2600", "listen.metrics_port"),
         ("[s3]\nendpoint = 'http://store'", "lake.uri"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.mllp.server import ports_of
-from connectors.mllp.sources import Candidates, Match
+from connectors.listening.sources import Candidates, Match, ports_of
 from schemas.hl7v2.header import Header, read_header
 from schemas.source import Source
 

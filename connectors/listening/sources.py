@@ -97,3 +97,8 @@ class Candidates:
             if match.fits_message(header):
                 return match.source
         return self.default
+
+
+def ports_of(matches: Sequence[Match], default: int) -> list[int]:
+    """All ports that MLLP listens on: the common one, and those of sources that have their own."""
+    return sorted({default, *(match.port for match in matches if match.port is not None)})

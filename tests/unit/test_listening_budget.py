@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from connectors.mllp.budget import FAVOUR_SECONDS, STALL_SECONDS, Budget
+from connectors.listening.budget import FAVOUR_SECONDS, STALL_SECONDS, Budget
 
 
 class Connection:

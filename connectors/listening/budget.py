@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from connectors.mllp.metrics import HELD_BYTES, UNDER_WAY, WAITING
+from connectors.listening.metrics import HELD_BYTES, UNDER_WAY, WAITING
 
 FAVOUR_SECONDS = 30.0
 """How long a favoured connection may take to finish its message while others wait for memory."""
