@@ -29,12 +29,12 @@ from lake_layout.commit import Change, commit_change
 from lake_layout.files import NewFile, put_file, write_file
 from lake_layout.lake import Lake, LakeLocation
 from lake_layout.sorted_runs import IndexLocation
+from pipelines.costs import Costs
 from pipelines.curate_standing import Standing
 from pipelines.curate_stated import News, stated_by
 from pipelines.deduplicate import decide, open_index
 from pipelines.fold import laid, read, state_of
 from pipelines.hl7v2.modality import HL7V2
-from pipelines.steps import Costs
 from schemas.source import Source, Sources
 from schemas.table import INSTANT, Table
 from schemas.tables.curated import OBSERVATION_FOLD, curated

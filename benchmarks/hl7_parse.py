@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from benchmarks.measure import show
 from benchmarks.peers import hl7apy, python_hl7, python_hl7_split
-from jobs.batch_memory import keep_memory
 from jobs.city.corpus import corpus
+from pipelines.batch_memory import keep_memory
 from pipelines.hl7v2.decode import decode_batch
 from pipelines.hl7v2.modality import HL7V2
 from pipelines.hl7v2.split import split_batch
-from pipelines.normalise import PIECE_ROWS
+from pipelines.read_part import PIECE_ROWS
 from schemas.source import NO_SOURCES
 from schemas.table import INSTANT
 from schemas.tables import OBSERVATION

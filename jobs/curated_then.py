@@ -27,9 +27,9 @@ from lake_layout.added_since import AddedFile
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile
 from lake_layout.sorted_runs import IndexLocation
+from pipelines.costs import Costs
 from pipelines.curate_stated import FOLD_OF, Everything, inputs_of, stated_by
 from pipelines.fold import read
-from pipelines.steps import Costs
 from schemas.errors import LakeError
 from schemas.source import Sources
 from schemas.table import INSTANT

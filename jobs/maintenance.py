@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.batch_memory import collect_cycles
 from jobs.curated_progress import followed_up_to
 from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
+from pipelines.batch_memory import collect_cycles
 from schemas.table import Table
 from schemas.tables.curation import CURATE_TABLES
 from schemas.tables.identification import IDENTITY_TABLES

@@ -51,9 +51,10 @@ from pipelines.curate import Curate
 from pipelines.identify import Batch as IdentityBatch
 from pipelines.identify import Identify
 from pipelines.land import Land
-from pipelines.normalise import Batch, Normalise
+from pipelines.normalise import Normalise
 from pipelines.parts import parts_of, to_bytes
 from pipelines.read_again import parts_again
+from pipelines.read_part import Batch
 from pipelines.steps import PREFIX
 from pipelines.withdrawn import withdrawn_up_to
 from schemas import errors

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from jobs.batch_memory import keep_memory
 from jobs.maintenance import Maintenance
 from jobs.run_stages import (
     Context,
@@ -30,6 +29,7 @@ from jobs.run_stages import (
 from jobs.settings import load_settings
 from jobs.stage_metrics import EVERY_MODALITY, StageMetrics
 from jobs.wiring import contexts
+from pipelines.batch_memory import keep_memory
 
 STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context], int]]] = {
     "land": (land_batch, land_lag),

@@ -17,10 +17,10 @@ from lake_layout.lake import Lake
 from lake_layout.live_files import files_of
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import UNDATED, WHOLE, IndexLocation, open_runs
+from pipelines.costs import Costs
 from pipelines.curate_standing import key_source
 from pipelines.curate_stated import Everything, Shelf, inputs_of, int64s, part_of, stated_by
 from pipelines.fold import has_aliases, join, laid
-from pipelines.steps import Costs
 from quality.differences import Difference
 from schemas.fold import Fold
 from schemas.source import Sources

@@ -34,12 +34,13 @@ from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import commit_table
+from pipelines.costs import Costs
 from pipelines.curate_standing import Standing, Writer
 from pipelines.curate_stated import FOLD_OF, News, inputs_of, stated_by
 from pipelines.fold import laid, read
 from pipelines.fold_keys import I64
 from pipelines.parts import coded, from_bytes, to_bytes
-from pipelines.steps import Costs, count_steps
+from pipelines.steps import count_steps
 from schemas.source import Sources
 from schemas.tables.curated import FOLDS, curated
 from schemas.tables.curation import ALIAS, CURATION, STAGE, progress_id

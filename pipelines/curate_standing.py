@@ -18,13 +18,13 @@ from lake_layout.live_files import LiveFile, files_of
 from lake_layout.reading import read_file
 from lake_layout.rewrite import split_file
 from lake_layout.sorted_runs import UNDATED, WHOLE, RunSource, open_runs
+from pipelines.costs import Costs
 from pipelines.curate_stated import TOGETHER, News, Stated, few_ahead, int64s
 from pipelines.fold import (
     kept,
 )
 from pipelines.fold_keys import I64, Bools
 from pipelines.fold_versions import rows_of
-from pipelines.steps import Costs
 from schemas.fold import Fold
 from schemas.table import Table
 from schemas.tables.curated import curated

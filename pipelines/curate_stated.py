@@ -18,6 +18,7 @@ from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
 from lake_layout.reading import read_file
 from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
+from pipelines.costs import Costs
 from pipelines.fold import (
     ALIASES_SCHEMA,
     NO_ALIASES,
@@ -31,7 +32,6 @@ from pipelines.fold import (
     state_schema,
 )
 from pipelines.fold_keys import I64
-from pipelines.steps import Costs
 from pipelines.withdrawn import withdrawn_rows
 from schemas.fold import Fold
 from schemas.source import Sources

@@ -33,6 +33,7 @@ from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, files_of
 from lake_layout.reading import read_file
 from lake_layout.stage import commit_table
+from pipelines.costs import Costs
 from pipelines.identity import (
     ENDS,
     Ends,
@@ -50,7 +51,7 @@ from pipelines.identity import (
 from pipelines.identity_components import I64, Bools
 from pipelines.identity_edges import Owners
 from pipelines.parts import coded
-from pipelines.steps import Costs, count_steps
+from pipelines.steps import count_steps
 from schemas.source import Sources
 from schemas.table import Table
 from schemas.tables.identification import IDENTIFICATION, STATING, progress_id

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from lake_layout.claims import Claim
 from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake
+from pipelines.costs import Costs
 from pipelines.dispositions import attach_origin
-from pipelines.steps import Costs
 from schemas.modality import Parsed
 from schemas.table import Table
 

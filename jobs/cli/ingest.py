@@ -89,9 +89,9 @@ def _once(
     beside = {"land", "normalise"} <= set(stages)
     landing = start_landing(config, accept_loss=accept_loss) if beside else None
     try:
-        from jobs.batch_memory import keep_memory
         from jobs.ingest_once import StageFailedError, curate_once, ingest_once, ingest_side_by_side
         from jobs.wiring import contexts
+        from pipelines.batch_memory import keep_memory
 
         keep_memory()
         wired = contexts(settings, accept_loss=accept_loss)

@@ -205,7 +205,7 @@ def test_nothing_a_message_says_is_printed(
     marker = "SENTINELPATIENT"
     setting.send([adt(1, family=marker), oru(2, value=marker), marker.encode() * 3, adt(4, sent=marker)])
     ingest_once([setting.context], STAGES)
-    monkeypatch.setattr("pipelines.normalise.read_messages", _failing(marker))
+    monkeypatch.setattr("pipelines.read_part.read_messages", _failing(marker))
     setting.send([adt(5, family=marker)])
     with pytest.raises(Exception) as caught:  # noqa: PT011 - whatever comes out, it must not carry the marker
         ingest_once([setting.context], STAGES)
