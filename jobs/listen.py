@@ -116,6 +116,10 @@ def services_of(settings: Settings, port: int | None) -> list[ProtocolService]:
         ConfigError: ``LISTEN-PROTOCOL`` where a source speaks one that nothing listens for.
     """
     services = [mllp_service(settings, port)]
+    if any(source.protocol == "dicom" for source in settings.source_settings):
+        from jobs.listen_dicom import dicom_service  # late: pynetdicom takes a while to import
+
+        services.append(dicom_service(settings))
     served = {service.name for service in services} | {"files"}
     for number, source in enumerate(settings.source_settings):
         if source.protocol not in served:
@@ -166,20 +170,23 @@ def allow_open_files(wanted: int) -> None:
             log.warning("few_open_files", allowed=most, wanted=wanted, setting="listen.max_connections")
 
 
-def tls_of(settings: Settings) -> ssl.SSLContext | None:
-    """TLS of the listener.
+def tls_of(settings: Settings, port: int) -> ssl.SSLContext | None:
+    """TLS at a port: that of its sources where they have their own, else the listener's.
 
     Raises:
         ConfigError: ``CONFIG-TLS``.
     """
-    tls = settings.listen.tls
+    tls, setting = settings.listen.tls, "listen.tls"
+    for number, source in enumerate(settings.source_settings):
+        if source.port == port and source.tls is not None:
+            tls, setting = source.tls, f"sources[{number}].tls"
     if tls is None:
         return None
     try:
         return tls_context(str(tls.cert), str(tls.key), str(tls.client_ca) if tls.client_ca else None)
     except (ssl.SSLError, OSError):
         raise ConfigError(
-            "CONFIG-TLS", "certificate and key do not go together, or are not PEM files", setting="listen.tls"
+            "CONFIG-TLS", "certificate and key do not go together, or are not PEM files", setting=setting
         ) from None
 
 
@@ -226,7 +233,6 @@ async def listen(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     allow_open_files(sum(service.connections for service in services) + FILES_BESIDE)
-    tls = tls_of(settings)
     listeners: list[Listening] = []
     opened: dict[str, list[int]] = {}
     for service in services:
@@ -234,6 +240,7 @@ async def listen(
         listeners.append(listener)
         opened[service.name] = []
         for wanted in service.ports:
+            tls = tls_of(settings, wanted)
             try:
                 opened[service.name].append(await listener.open(settings.listen.host, wanted, tls))
             except (OSError, OverflowError, UnicodeError) as error:

@@ -134,10 +134,22 @@ def _endpoint(text: str) -> str:
 Protocol = Literal["mllp", "astm", "dicom", "files"]
 """How a source's messages come in."""
 
+SIZE_LIMITS: Final[Mapping[Protocol, int]] = {
+    "mllp": 1024 * MEBIBYTE, "astm": 1024 * MEBIBYTE, "files": 1024 * MEBIBYTE, "dicom": 64 * 1024 * MEBIBYTE,
+}  # fmt: skip
+"""The greatest ``size_limit`` of a source: what comes by DICOM is never held whole."""
+
+DICOM_SIZE_LIMIT: Final = 4 * 1024 * MEBIBYTE
+
 OWN_PORT: Final[frozenset[Protocol]] = frozenset({"astm", "dicom"})
 """Protocols whose messages do not say whose they are: a source of these has a port of its own."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+_AE_TITLE: Final = r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?"
+"""PS3.5 table 6.2-1: up to 16 characters without backslash; blanks around it do not count."""
+
+AeTitle = Annotated[str, Field(pattern=f"^{_AE_TITLE}$")]
+
 Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
 Property = Annotated[SecretStr, BeforeValidator(_text)]
 
@@ -241,6 +253,7 @@ class ListenSettings(_Section):
         object_threshold: bytes; larger messages go to the lake's objects, the record carries their reference.
         memory_limit: bytes of messages held at a time, of all connections together.
         max_connections: held open at a time.
+        max_associations: of DICOM, of all sources together.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -253,6 +266,7 @@ class ListenSettings(_Section):
     object_threshold: ByteSize = Field(default=ByteSize(900_000), ge=1, le=1_000_000)
     memory_limit: ByteSize = Field(default=ByteSize(256 * MEBIBYTE), ge=MEBIBYTE)
     max_connections: int = Field(default=2_000, ge=1)
+    max_associations: int = Field(default=64, ge=1, le=1_000)
 
 
 class SourceSettings(_Section):
@@ -263,6 +277,10 @@ class SourceSettings(_Section):
         port: the listener opens this port for the source alone, or for several that differ in what follows.
         peer: address or network that it connects from.
         facility: MSH-4.1 of its messages (MLLP).
+        ae_title: the AE title that it must call us by (DICOM); empty for any.
+        calling_ae_titles: the AE titles that it may call itself (DICOM); none for any.
+        max_associations: that it may have open at a time (DICOM).
+        tls: at its port, instead of ``listen.tls``.
         others: see ``schemas.source.Source``.
     """
 
@@ -272,7 +290,7 @@ class SourceSettings(_Section):
     charset: Annotated[str, AfterValidator(_codec)] = "utf-8"
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     processing_ids: tuple[str, ...] = ("P", "")
-    size_limit: ByteSize = Field(default=ByteSize(32 * MEBIBYTE), ge=1, le=1024 * MEBIBYTE)
+    size_limit: ByteSize = Field(default=ByteSize(32 * MEBIBYTE), ge=1)
     idle_timeout: Duration = 300.0
     patient_authorities: tuple[str, ...] = ()
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
@@ -282,6 +300,10 @@ class SourceSettings(_Section):
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
     facility: str | None = Field(default=None, min_length=1)
+    ae_title: Annotated[str, Field(pattern=f"^({_AE_TITLE})?$")] = ""
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    max_associations: int = Field(default=16, ge=1, le=1_000)
+    tls: TlsSettings | None = None
 
     @model_validator(mode="after")
     def _reached(self) -> SourceSettings:
@@ -295,7 +317,18 @@ class SourceSettings(_Section):
             )
         if self.protocol != "mllp" and self.facility:
             raise ValueError("facility is MSH-4 of HL7 messages: leave it out, or set protocol to mllp")
+        if self.protocol != "dicom" and (self.ae_title or self.calling_ae_titles):
+            raise ValueError("AE titles are DICOM's: leave them out, or set protocol to dicom")
+        if self.size_limit > SIZE_LIMITS[self.protocol]:
+            raise ValueError(f"size_limit may be {SIZE_LIMITS[self.protocol]} bytes at most")
+        if self.tls is not None and self.port is None:
+            raise ValueError("tls is for a port of its own: give it one in port")
         return self
+
+    def _size_limit(self) -> int:
+        if self.protocol == "dicom" and "size_limit" not in self.model_fields_set:
+            return DICOM_SIZE_LIMIT
+        return int(self.size_limit)
 
     def source(self) -> Source:
         """The part that the stages need too."""
@@ -305,7 +338,7 @@ class SourceSettings(_Section):
             charset=self.charset,
             time_zone=self.time_zone,
             processing_ids=self.processing_ids,
-            size_limit=int(self.size_limit),
+            size_limit=self._size_limit(),
             idle_timeout=self.idle_timeout,
             patient_authorities=self.patient_authorities,
             order_id_scope=self.order_id_scope,
@@ -360,7 +393,9 @@ class Settings(BaseSettings):
             raise ValueError("sources: each name may be given once")
         told_apart: dict[tuple[object, ...], str] = {}
         for source in self.source_settings:
-            marks = (source.port, source.peer, source.facility)
+            marks: tuple[object, ...] = (source.port, source.peer, source.facility)
+            if source.protocol == "dicom":
+                marks = (*marks, source.ae_title, source.calling_ae_titles)
             if any(mark is not None for mark in marks) and marks in told_apart:
                 raise ValueError(
                     f"sources: {told_apart[marks]} and {source.name} are told apart by nothing: give one another"
@@ -374,6 +409,10 @@ class Settings(BaseSettings):
                     f"sources: at port {source.port} senders speak {protocols[source.port]}:"
                     f" give {source.name} another port"
                 )
+        encrypted: dict[int, TlsSettings | None] = {}
+        for source in self.source_settings:
+            if source.port and encrypted.setdefault(source.port, source.tls) != source.tls:
+                raise ValueError(f"sources: those of port {source.port} must have the same tls")
         ports = {self.listen.port, *(source.port for source in self.source_settings)}
         if self.listen.metrics_port in ports - {None}:
             raise ValueError("listen.metrics_port: messages come in by that port; give another")
@@ -561,12 +600,12 @@ def _resolve(tree: dict[str, Any], folder: Path) -> None:
     uri = lake.get("uri") if isinstance(lake, dict) else None
     if isinstance(lake, dict) and isinstance(uri, str) and uri and "://" not in uri:
         lake["uri"] = str(folder / Path(uri).expanduser())
-    listen = tree.get("listen")
-    tls = listen.get("tls") if isinstance(listen, dict) else None
-    if isinstance(tls, dict):
-        for name, value in tls.items():
-            if isinstance(value, str):
-                tls[name] = str(folder / Path(value).expanduser())
+    sources = tree.get("sources")
+    for section in (tree.get("listen"), *(sources if isinstance(sources, list) else ())):
+        tls = section.get("tls") if isinstance(section, dict) else None
+        if isinstance(tls, dict):
+            paths = {name: value for name, value in tls.items() if isinstance(value, str)}
+            tls.update({name: str(folder / Path(value).expanduser()) for name, value in paths.items()})
 
 
 def _is_setting(variable: str) -> bool:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 import boto3
 import structlog
@@ -26,11 +28,16 @@ from schemas.errors import LakeError, TransportError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 log = structlog.get_logger(__name__)
 
 _UNCLEAR_ANSWERS = 3
+_PART = 8 * 1024 * 1024
+"""Larger files go to S3 in parts of this size."""
+
+_MOST_PARTS = 10_000
+_COPIED = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,34 @@ class ObjectInfo:
     path: str
     size: int
     modified: datetime
+
+
+class FileSpan(io.RawIOBase):
+    """Bytes of a file, read by its descriptor, so that others may read it meanwhile."""
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._descriptor = file.fileno()
+        self._start, self._size, self._at = start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        count = max(min(len(buffer), self._size - self._at), 0)
+        count = os.preadv(self._descriptor, [memoryview(buffer)[:count]], self._start + self._at)
+        self._at += count
+        return count
 
 
 class ObjectStore(Protocol):
@@ -70,6 +105,12 @@ class ObjectStore(Protocol):
         Returns:
             Whether it is there with these bytes afterwards. An unclear answer is settled by reading it back, so
             whoever must know that it was the first writes bytes that nobody else does (an attempt id in them).
+        """
+
+    def put_file(self, path: str, file: IO[bytes], size: int) -> None:
+        """Write a file's first ``size`` bytes, unless an object of that size is there; memory does not depend on it.
+
+        For objects that are named after their content. ``file`` must have a descriptor; its position stays.
         """
 
     def delete(self, path: str) -> None:
@@ -172,6 +213,48 @@ class S3Store:
             if there is not None:
                 return there == data
         raise TransportError("STORE-UNREACHABLE", "the S3 store does not take an object", path=path)
+
+    def put_file(self, path: str, file: IO[bytes], size: int) -> None:
+        with _s3_faults(path):
+            if size > _PART:
+                if self.size(path) != size:
+                    self._put_parts(path, file, size)
+                return
+            try:
+                self._client.put_object(
+                    Bucket=self.location.bucket,
+                    Key=self._key(path),
+                    Body=cast("IO[bytes]", FileSpan(file, 0, size)),
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if _code(error) not in _TAKEN:
+                    raise
+                if self.size(path) != size:
+                    raise TransportError(
+                        "STORE-UNREACHABLE", "somebody else is writing the same object", path=path
+                    ) from None
+
+    def _put_parts(self, path: str, file: IO[bytes], size: int) -> None:
+        """As a multipart upload, one part after the other; what was begun and failed is taken back."""
+        key, bucket = self._key(path), self.location.bucket
+        upload = self._client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        step = max(_PART, -(-size // _MOST_PARTS))
+        parts: list[CompletedPartTypeDef] = []
+        try:
+            for number, start in enumerate(range(0, size, step), 1):
+                answer = self._client.upload_part(
+                    Bucket=bucket, Key=key, UploadId=upload, PartNumber=number,
+                    Body=cast("IO[bytes]", FileSpan(file, start, min(step, size - start))),
+                )  # fmt: skip
+                parts.append({"ETag": answer["ETag"], "PartNumber": number})
+            self._client.complete_multipart_upload(
+                Bucket=bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+            )
+        except (ClientError, BotoCoreError, OSError):
+            with contextlib.suppress(ClientError, BotoCoreError, OSError):
+                self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
+            raise
 
     def delete(self, path: str) -> None:
         with _s3_faults(path):
@@ -322,14 +405,17 @@ class FolderStore:
         return True
 
     @contextlib.contextmanager
-    def _written(self, path: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+    def _written(self, path: str, data: bytes | FileSpan) -> Iterator[tuple[Path, Path]]:
         """The bytes in a file beside the target, on disk; the name is made durable after the block."""
         target = self._file(path)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             _make_folder(target.parent)
             with temporary.open("xb") as file:
-                file.write(data)
+                if isinstance(data, FileSpan):
+                    shutil.copyfileobj(data, file, _COPIED)
+                else:
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary, target
@@ -341,6 +427,12 @@ class FolderStore:
             ) from None  # fmt: skip
         finally:
             temporary.unlink(missing_ok=True)
+
+    def put_file(self, path: str, file: IO[bytes], size: int) -> None:
+        if self.size(path) == size:
+            return
+        with self._written(path, FileSpan(file, 0, size)) as (temporary, target):
+            temporary.replace(target)
 
     def delete(self, path: str) -> None:
         self._file(path).unlink(missing_ok=True)

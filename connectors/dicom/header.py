@@ -13,11 +13,16 @@ afterwards: VRs are there or not; without a transfer syntax a first group above 
 
 from __future__ import annotations
 
+import mmap
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+Data = bytes | mmap.mmap
+"""An object's bytes, or its file in memory's place."""
 
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
@@ -48,7 +53,7 @@ _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
 _UNDEFINED: Final = 0xFFFFFFFF
-_LONG: Final = frozenset(
+LONG_VRS: Final = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
 """VRs with a length of four bytes (PS3.5 table 7.1-1)."""
@@ -77,7 +82,7 @@ class Cut:
     """The header is known.
 
     Attributes:
-        header: its bytes, a DICOM file without pixel data.
+        header: its bytes, a DICOM file without pixel data; empty where it is longer than is to be kept.
         at: how many bytes of the object it stands for.
         whole: whether the walk came to the pixel data or to the end of the object by elements; False where the
             object ends within an element, or what follows is no element.
@@ -127,10 +132,10 @@ class _LostError(Exception):
 class _Order:
     """How numbers are laid out (PS3.5 §7.3)."""
 
-    explicit: Callable[[bytes, int], tuple[int, int, bytes, int]]
-    tag: Callable[[bytes, int], tuple[int, int]]
-    short: Callable[[bytes, int], tuple[int]]
-    long: Callable[[bytes, int], tuple[int]]
+    explicit: Callable[[Data, int], tuple[int, int, bytes, int]]
+    tag: Callable[[Data, int], tuple[int, int]]
+    short: Callable[[Data, int], tuple[int]]
+    long: Callable[[Data, int], tuple[int]]
     item: bytes
     sequence_end: bytes
 
@@ -151,13 +156,16 @@ _LITTLE: Final = _Order.of("<")
 _BIG: Final = _Order.of(">")
 
 
-def find_cut(data: bytes, *, ended: bool, inflated_limit: int = 64 * 1024 * 1024) -> Cut | More | NotDicom:
+def find_cut(
+    data: Data, *, ended: bool, inflated_limit: int = 64 * 1024 * 1024, kept: int = sys.maxsize
+) -> Cut | More | NotDicom:
     """Where the header of an object ends.
 
     Args:
         data: the object's bytes from the beginning on, so far.
         ended: whether these are all.
         inflated_limit: the most bytes of a deflated data set that are kept.
+        kept: a longer header is not copied; it is the object's first ``Cut.at`` bytes, unless they are deflated.
     """
     if not ended and len(data) < PREAMBLE + 4:
         return More(PREAMBLE + 4, Cut(b"", 0, whole=False))
@@ -165,7 +173,7 @@ def find_cut(data: bytes, *, ended: bool, inflated_limit: int = 64 * 1024 * 1024
     start = PREAMBLE + 4 if data[PREAMBLE : PREAMBLE + 4] == _MAGIC else 0
     if not start and not _begins_without_preamble(data):
         return NotDicom()
-    walk = _Walk(data, start, noted)
+    walk = _Walk(data, start, noted, kept)
     try:
         walk.run(_LITTLE, _META_GROUP)
         walk.run(_LITTLE, _COMMAND_GROUP, implicit=True)
@@ -189,11 +197,11 @@ def _find(walk: _Walk, order: _Order, *, ended: bool) -> Cut | More:
         return walk.broken()
     if walk.at + 8 > len(walk.data) and not ended:
         return More(walk.at + 8, walk.broken())
-    return Cut(walk.data[: walk.at], walk.at, whole=True, noted=walk.noted)
+    return walk.cut(walk.at, whole=True)
 
 
 def _find_in_deflated(
-    data: bytes, start: int, noted: dict[int, bytes], limit: int, *, ended: bool
+    data: Data, start: int, noted: dict[int, bytes], limit: int, *, ended: bool
 ) -> Cut | More:
     state = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -214,19 +222,19 @@ def _deflate(data: bytes) -> bytes:
     return state.compress(data) + state.flush()
 
 
-def _order(data: bytes, at: int, syntax: str) -> _Order:
+def _order(data: Data, at: int, syntax: str) -> _Order:
     if syntax:
         return _BIG if syntax == BIG_ENDIAN else _LITTLE
-    known = data[at + 4 : at + 6] in _LONG or data[at + 4 : at + 6] in _SHORT
+    known = data[at + 4 : at + 6] in LONG_VRS or data[at + 4 : at + 6] in _SHORT
     return _BIG if known and int.from_bytes(data[at : at + 2], "little") >= 0x0400 else _LITTLE
 
 
-def _begins_without_preamble(data: bytes) -> bool:
+def _begins_without_preamble(data: Data) -> bool:
     """Whether some elements can be read that rise as those of a DICOM object do."""
     if len(data) < 8:
         return False
     order = _order(data, 0, "")
-    explicit = data[4:6] in _LONG or data[4:6] in _SHORT
+    explicit = data[4:6] in LONG_VRS or data[4:6] in _SHORT
     at, before = 0, -1
     for number in range(_FIRST_ELEMENTS):
         if at + 12 > len(data):
@@ -234,7 +242,7 @@ def _begins_without_preamble(data: bytes) -> bool:
         tag = _tag(data, at, order)
         if tag <= before or (not number and tag >> 16 not in _FIRST_GROUPS):
             return False
-        if explicit and data[at + 4 : at + 6] not in _LONG and data[at + 4 : at + 6] not in _SHORT:
+        if explicit and data[at + 4 : at + 6] not in LONG_VRS and data[at + 4 : at + 6] not in _SHORT:
             return False
         value, length = _value(data, at, order, implicit=not explicit)
         if length > _FIRST_LENGTH:
@@ -243,7 +251,7 @@ def _begins_without_preamble(data: bytes) -> bool:
     return before >> 16 <= 0x0010
 
 
-def _value(data: bytes, at: int, order: _Order, *, implicit: bool) -> tuple[int, int]:
+def _value(data: Data, at: int, order: _Order, *, implicit: bool) -> tuple[int, int]:
     """Where the value begins, and its length (PS3.5 §7.1), of an element of which 8 bytes are there.
 
     Raises:
@@ -251,7 +259,7 @@ def _value(data: bytes, at: int, order: _Order, *, implicit: bool) -> tuple[int,
     """
     if not implicit:
         vr = data[at + 4 : at + 6]
-        if vr in _LONG:
+        if vr in LONG_VRS:
             if at + 12 > len(data):
                 raise _ShortError(at + 12)
             return at + 12, order.long(data, at + 8)[0]
@@ -260,7 +268,7 @@ def _value(data: bytes, at: int, order: _Order, *, implicit: bool) -> tuple[int,
     return at + 8, order.long(data, at + 4)[0]
 
 
-def _tag(data: bytes, at: int, order: _Order) -> int:
+def _tag(data: Data, at: int, order: _Order) -> int:
     group, element = order.tag(data, at)
     return group << 16 | element
 
@@ -278,13 +286,17 @@ class _Walk:
         noted: values that were met on the way.
     """
 
-    def __init__(self, data: bytes, at: int, noted: dict[int, bytes]) -> None:
-        self.data, self.at, self.noted = data, at, noted
+    def __init__(self, data: Data, at: int, noted: dict[int, bytes], kept: int = sys.maxsize) -> None:
+        self.data, self.at, self.noted, self.kept = data, at, noted, kept
+
+    def cut(self, end: int, *, whole: bool) -> Cut:
+        """The header that ends there."""
+        return Cut(self.data[:end] if end <= self.kept else b"", end, whole=whole, noted=self.noted)
 
     def broken(self) -> Cut:
         """The header as far as elements can be followed, and a little more for its reader to see what is wrong."""
         end = min(self.at + SHOWN_OF_BROKEN, len(self.data))
-        return Cut(self.data[:end], end, whole=False, noted=self.noted)
+        return self.cut(end, whole=False)
 
     def run(self, order: _Order, only: int | None = None, *, implicit: bool | None = None) -> None:
         """Pass elements up to the pixel data, or those of one group; ends at the last 7 bytes at the latest.
@@ -319,7 +331,7 @@ class _Walk:
             self.at = at = end
 
 
-def _past_sequence(data: bytes, at: int, order: _Order, *, implicit: bool) -> int:
+def _past_sequence(data: Data, at: int, order: _Order, *, implicit: bool) -> int:
     """Where a value of undefined length ends whose items begin at ``at`` (PS3.5 §7.5, §A.4 for fragments).
 
     What has no items is passed by looking for the delimiter.
@@ -343,7 +355,7 @@ def _past_sequence(data: bytes, at: int, order: _Order, *, implicit: bool) -> in
     return at
 
 
-def _past_item(data: bytes, at: int, order: _Order, levels: list[bool | None], *, implicit: bool) -> int:
+def _past_item(data: Data, at: int, order: _Order, levels: list[bool | None], *, implicit: bool) -> int:
     """In a sequence: go by an item or a fragment, into an item of undefined length, or out."""
     tag, value, length = _tag(data, at, order), at + 8, order.long(data, at + 4)[0]
     if tag == _SEQUENCE_END:
@@ -361,7 +373,7 @@ def _past_item(data: bytes, at: int, order: _Order, levels: list[bool | None], *
     return value
 
 
-def _past_nested(data: bytes, at: int, order: _Order, levels: list[bool | None], *, implicit: bool) -> int:
+def _past_nested(data: Data, at: int, order: _Order, levels: list[bool | None], *, implicit: bool) -> int:
     """In an item of undefined length: go by an element, into one of undefined length, or out."""
     tag = _tag(data, at, order)
     value, length = _value(data, at, order, implicit=implicit)
@@ -376,7 +388,7 @@ def _past_nested(data: bytes, at: int, order: _Order, levels: list[bool | None],
     return value
 
 
-def _past_delimiter(data: bytes, begin: int, order: _Order) -> int:
+def _past_delimiter(data: Data, begin: int, order: _Order) -> int:
     found = data.find(order.sequence_end, begin)
     if found < 0:
         raise _ShortError(len(data) + 1)

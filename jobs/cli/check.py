@@ -49,10 +49,12 @@ def _refused(settings: Settings) -> list[Problem]:
     from jobs.settings import Problem
 
     problems = []
-    try:
-        tls_of(settings)
-    except ConfigError as error:
-        problems.append(Problem("listen.tls", error.message))
+    ports = (settings.listen.port, *(one.port for one in settings.source_settings if one.port and one.tls))
+    for port in dict.fromkeys(ports):
+        try:
+            tls_of(settings, port)
+        except ConfigError as error:
+            problems.append(Problem(str(error.coordinates["setting"]), error.message))
     if settings.kafka.bootstrap is not None:
         try:
             settings.kafka_connection().admin()

@@ -75,6 +75,8 @@ TEMPLATE = """\
 # Bytes of messages held at a time, of all connections together; then senders wait.
 #memory_limit = "256 MiB"
 #max_connections = 2000
+# Associations of DICOM open at a time, of all sources together.
+#max_associations = 64
 
 # TLS; with client_ca each sender must show a certificate that it signed.
 #[listen.tls]
@@ -99,7 +101,7 @@ TEMPLATE = """\
 #time_zone = "Asia/Shanghai"
 # Accepted values of MSH-11 (P production, T training, D debugging); others are recorded and ignored.
 #processing_ids = ["P", ""]
-# Larger messages are refused (AR).
+# Larger messages are refused (AR; DICOM: A700). An object that comes by DICOM may have 4 GiB, if nothing is said.
 #size_limit = "32 MiB"
 # Silence after which a connection is closed.
 #idle_timeout = "5m"
@@ -113,6 +115,20 @@ TEMPLATE = """\
 #orders_at_word = false
 # Assigning authorities whose identifiers no other source may merge, move, rename or link.
 #owned_authorities = ["CITY"]
+# TLS at its port, instead of [listen.tls].
+#[sources.tls]
+#cert = "listener.pem"
+#key = "listener-key.pem"
+
+# A PACS or a modality that sends images (C-STORE): the title that it must call us by, the titles that it may call
+# itself (any, where they are left out), and how many associations it may have open.
+#[[sources]]
+#name = "radiology"
+#protocol = "dicom"
+#port = 11112
+#ae_title = "PHL"
+#calling_ae_titles = ["PACS1", "CT1"]
+#max_associations = 16
 """
 
 

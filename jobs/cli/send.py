@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,8 +12,9 @@ from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from connectors.dicom.client import Target
     from jobs.send import Sent
 
 
@@ -22,20 +23,34 @@ def send_command(
         list[Path], typer.Argument(help="Files of one or many messages, or folders.", exists=True)
     ],
     to: Annotated[str, typer.Option(help="HOST:PORT of a listener.")] = "127.0.0.1:2575",
+    protocol: Annotated[
+        Literal["mllp", "dicom"],
+        typer.Option(help="How to send: HL7 v2 over MLLP, or DICOM files by C-STORE."),
+    ] = "mllp",
+    called: Annotated[str, typer.Option(help="DICOM: AE title of the listener.")] = "PHL",
+    calling: Annotated[str, typer.Option(help="DICOM: own AE title.")] = "PHL-SEND",
     connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 1,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
-    retries: Annotated[int, typer.Option(min=0, help="Send again what is answered AE or CE, so often.")] = 0,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Send again what is answered AE, CE or A700, so often.")
+    ] = 0,
     ca: Annotated[Path | None, typer.Option(help="Use TLS; trust certificates signed by this one.")] = None,
     cert: Annotated[Path | None, typer.Option(help="Own certificate (mutual TLS).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
-    """Send files of HL7 v2 messages over MLLP and show the answers; exit 1 where any was not accepted."""
+    """Send files of HL7 v2 messages, or DICOM files, and show the answers; exit 1 where any was not accepted."""
+    host, port = address(to)
+    if protocol == "dicom":
+        from connectors.dicom.client import Target
+
+        target = Target(host, port, called, calling, _tls(ca, cert, key), patience)
+        _send_dicom(files, target, connections, retries, as_json=as_json)
+        return
     import asyncio
 
     from jobs.send import send_all
 
-    host, port = address(to)
     sent = asyncio.run(
         send_all(
             _messages(files),
@@ -63,20 +78,47 @@ def send_command(
         raise typer.Exit(1)
 
 
-def _show(sent: Sent) -> None:
+def _send_dicom(paths: list[Path], target: Target, connections: int, retries: int, *, as_json: bool) -> None:
+    from jobs.load_files import find_files
+    from jobs.send_dicom import send_dicom
+
+    files = [file.path for file in find_files(paths)]
+    sent = send_dicom(files, target, connections=connections, retries=retries)
+    if as_json:
+        report = {
+            "sent": sent.total,
+            "accepted": sent.stored,
+            "unanswered": sent.unanswered,
+            "not_dicom": sent.not_dicom,
+            "codes": sent.summed(0),
+            "reasons": sent.summed(1),
+        }
+        typer.echo(json.dumps(report))
+    else:
+        _show_answers(sent.answers, "files", [("no answer came", sent.unanswered)])
+        left_out = f"; {sent.not_dicom:,} files are not DICOM" if sent.not_dicom else ""
+        typer.echo(f"sent {sent.total:,} files, {sent.stored:,} stored{left_out}")
+    if sent.failed:
+        raise typer.Exit(1)
+
+
+def _show_answers(answers: Mapping[tuple[str, str], int], what: str, more: list[tuple[str, int]]) -> None:
     """A line for each kind of answer."""
     from jobs.print_rows import print_grid, shown
 
-    rows = [
-        (shown(code), shown(reason[:80]), count) for (code, reason), count in sorted(sent.answers.items())
-    ]
-    if sent.unanswered:
-        rows.append(("none", "no answer came", sent.unanswered))
-    if sent.not_asked:
-        rows.append(("none", "none was asked for", sent.not_asked))
+    rows = [(shown(code), shown(reason[:80]), count) for (code, reason), count in sorted(answers.items())]
+    rows += [("none", reason, count) for reason, count in more if count]
     if rows:
         cells = [(code, reason, f"{count:,}") for code, reason, count in rows]
-        print_grid(("answer", "reason", "messages"), cells, (False, False, True))
+        print_grid(("answer", "reason", what), cells, (False, False, True))
+
+
+def _show(sent: Sent) -> None:
+    _show_answers(
+        sent.answers,
+        "messages",
+        [("no answer came", sent.unanswered), ("none was asked for", sent.not_asked)],
+    )
     typer.echo(f"sent {sent.total:,} messages, {sent.accepted:,} accepted")
 
 

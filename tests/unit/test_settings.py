@@ -13,6 +13,7 @@ from jobs.services.state import KafkaRecord, S3Record, Services, write_services
 from jobs.settings import Settings, load_settings, read_settings
 from schemas.errors import ConfigError
 
+DICOM = "[[sources]]\nname = 'pacs'\nprotocol = 'dicom'\nport = 104\n"
 SECRET = "s3cr3t-never-shown"
 TWO_PROTOCOLS = """
     [[sources]]
@@ -154,6 +155,12 @@ def test_properties_reach_librdkafka_and_secrets_stay_hidden(
         ("[[sources]]\nname = 'a'\nprotocol = 'dicom'\npeer = '10.0.0.1'", "sources[0]"),
         ("[[sources]]\nname = 'a'\nprotocol = 'files'\nport = 4001", "sources[0]"),
         ("[[sources]]\nname = 'a'\nprotocol = 'astm'\nport = 4001\nfacility = 'F'", "sources[0]"),
+        ("[[sources]]\nname = 'a'\nport = 1\nae_title = 'A'", "sources[0]"),
+        (DICOM + "ae_title = 'SEVENTEEN-LETTERS'", "sources[0].ae_title"),
+        (DICOM + "calling_ae_titles = ['A\\\\B']", "sources[0].calling_ae_titles[0]"),
+        (DICOM + "size_limit = '65 GiB'", "sources[0]"),
+        ("[[sources]]\nname = 'a'\nsize_limit = '2 GiB'", "sources[0]"),
+        ("[[sources]]\nname = 'a'\n[sources.tls]\ncert = '/nowhere'\nkey = '/nowhere'", "sources[0].tls"),
         ("[[sources]]\nname = 'a'\nidle_timeout = 'soon'", "sources[0].idle_timeout"),
         ("[[sources]]\nname = 'a'\nsize_limit = '32 potatoes'", "sources[0].size_limit"),
     ],
@@ -296,6 +303,7 @@ def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_p
     taken = settings_of(tmp_path, "\n".join(lines))
     assert taken.listen.tls is not None
     assert taken.source_settings[0].name == "county-hospital"
+    assert taken.source_settings[0].tls is not None
     defaults = settings_of(tmp_path, "")
     assert taken.state_dir == defaults.state_dir
     assert taken.listen.model_copy(update={"tls": None, "metrics_port": None}) == defaults.listen
@@ -345,3 +353,13 @@ def test_a_folder_that_cannot_be_made_is_a_wrong_setting(tmp_path: Path) -> None
     settings = settings_of(tmp_path, "[lake]\nuri = 'file/lake'")
     with pytest.raises(ConfigError, match=r"lake\.uri"):
         Lake(settings.lake_location()).create_missing((LEDGER,))
+
+
+def test_dicom_sources_are_told_apart_by_their_titles(tmp_path: Path) -> None:
+    other = DICOM.replace("pacs", "ct")
+    settings = settings_of(tmp_path, DICOM + "ae_title = 'PHL'\n" + other + "calling_ae_titles = ['CT1']")
+    first, second = settings.source_settings
+    assert (first.ae_title, second.calling_ae_titles) == ("PHL", ("CT1",))
+    assert first.source().size_limit == 4 * 1024**3, "an object is never held whole, so it may be large"
+    with pytest.raises(ConfigError, match="told apart"):
+        settings_of(tmp_path, DICOM + other)
