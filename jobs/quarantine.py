@@ -1,4 +1,4 @@
-"""Messages that did not become rows, for whoever looks after them: which there are, and what one of them says."""
+"""Messages, and parts of them, that did not become rows, for whoever looks after them: which, and what one says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from lake_layout.lake import Lake
+from pipelines.modalities import MODALITIES
 from schemas.errors import ConfigError
-from schemas.tables import DECISION, LEDGER, QUARANTINE, RAW_HL7V2
+from schemas.tables import DECISION, LEDGER, QUARANTINE
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-TABLES = (RAW_HL7V2, QUARANTINE, LEDGER, DECISION)
+RAW_TABLES = tuple(modality.raw for modality in MODALITIES)
+TABLES = (*RAW_TABLES, QUARANTINE, LEDGER, DECISION)
 
 _QUARANTINED = """
 SELECT raw_table, topic_id, "partition", "offset", received_at, source, code, segment, segment_index, field
@@ -92,6 +94,8 @@ class Found:
         source: by which connection it came.
         disposition: None where it was not looked at yet.
         codes: why, and what deviates.
+        raw_table: the raw table it lies in.
+        bad_parts: number and code of each line that could not be read while the message was.
     """
 
     coordinates: Coordinates
@@ -99,6 +103,8 @@ class Found:
     source: str
     disposition: str | None
     codes: tuple[str, ...]
+    raw_table: str
+    bad_parts: tuple[tuple[int, str], ...] = ()
 
 
 def listed(connection: duckdb.DuckDBPyConnection, asked: Asked) -> pa.RecordBatchReader:
@@ -132,7 +138,13 @@ def chosen(connection: duckdb.DuckDBPyConnection, asked: Asked) -> dict[str, lis
     Raises:
         ConfigError: ``CONFIG-COORDINATES``: there is none, or one that is named is not among them, or is several.
     """
-    rows = listed(connection, asked).read_all().to_pylist()
+    # a message of which several parts could not be read is there once for each
+    rows = list(
+        {
+            tuple(row[name] for name in ("raw_table", "topic_id", "partition", "offset")): row
+            for row in listed(connection, asked).read_all().to_pylist()
+        }.values()
+    )
     wanted = len(asked.messages)
     if not rows or (wanted and len(rows) != wanted):
         raise ConfigError(
@@ -161,25 +173,38 @@ def found(lake: Lake, connection: duckdb.DuckDBPyConnection, where: Coordinates)
         ConfigError: ``CONFIG-COORDINATES``: there is none, or there are several.
         LakeError: ``OBJECT-MISSING``: its bytes lie in an object that is gone.
     """
-    rows = connection.execute(
-        f"SELECT topic_id, payload, object_path, source FROM raw.hl7v2 WHERE {_here(where)}",  # noqa: S608
-        where.values(),
-    ).fetchall()
+    rows = [
+        (raw.name, *row)
+        for raw in RAW_TABLES
+        for row in connection.execute(
+            f"SELECT topic_id, payload, object_path, source FROM {raw.view_name} WHERE {_here(where)}",  # noqa: S608
+            where.values(),
+        ).fetchall()
+    ]
     if len(rows) != 1:
         reason = (
             "no such message is landed" if not rows else "several topics had one: give the topic's id too"
         )
         raise ConfigError("CONFIG-COORDINATES", reason, setting="MESSAGE", found=len(rows))
-    topic_id, payload, path, source = rows[0]
+    raw_table, topic_id, payload, path, source = rows[0]
     told = connection.execute(
         "SELECT disposition, codes FROM ops.ledger "
         'WHERE topic_id = ? AND "partition" = ? AND "offset" = ? ORDER BY reading DESC LIMIT 1',
         [topic_id, where.partition, where.offset],
     ).fetchone()
+    here = [topic_id, where.partition, where.offset]
+    disposition = told[0] if told else None
+    parts = connection.execute(
+        'SELECT segment_index, code FROM ops.quarantine WHERE topic_id = ? AND "partition" = ? AND "offset" = ? '
+        "AND segment_index IS NOT NULL ORDER BY 1",
+        here,
+    ).fetchall()
     return Found(
         Coordinates(where.partition, where.offset, topic_id),
         lake.store.get(path) if path is not None else payload,
         source,
-        told[0] if told else None,
+        disposition,
         tuple(told[1] or ()) if told else (),
+        raw_table,
+        tuple(parts) if disposition in ("accepted", "conflict") else (),
     )

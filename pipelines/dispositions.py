@@ -166,15 +166,36 @@ def quarantine_rows(
     rows = np.flatnonzero(
         _whole(pc.equal(ledger.column("disposition"), "quarantined")).to_numpy(zero_copy_only=False)
     )
-    bad = ledger.take(pa.array(rows))
     named = [places.get(int(row), (None, None, None)) for row in rows]
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {name: bad.column(name) for name in bad.column_names}
-    columns |= {
-        "code": pc.list_element(bad.column("codes"), 0) if len(rows) else pa.array([], pa.string()),
-        "segment": pa.array([place[0] for place in named], pa.string()),
-        "segment_index": pa.array([place[1] for place in named], pa.int32()),
-        "field": pa.array([place[2] for place in named], pa.int32()),
+    return _quarantined(
+        ledger.take(pa.array(rows)),
+        {
+            "code": pc.list_element(ledger.column("codes").take(pa.array(rows)), 0)
+            if len(rows)
+            else pa.array([], pa.string()),
+            "segment": pa.array([place[0] for place in named], pa.string()),
+            "segment_index": pa.array([place[1] for place in named], pa.int32()),
+            "field": pa.array([place[2] for place in named], pa.int32()),
+        },
+    )
+
+
+def bad_part_rows(ledger: pa.Table, parts: pa.Table) -> pa.Table:
+    """Rows of ``ops/quarantine`` for parts that could not be read of messages that were.
+
+    Args:
+        ledger: rows of the ledger.
+        parts: ``schemas.modality.UNREADABLE_SCHEMA``, ``row`` being a position in ``ledger``.
+    """
+    told = {name: parts.column(name) for name in ("code", "segment", "segment_index", "field")}
+    return _quarantined(ledger.take(parts.column("row")), told)
+
+
+def _quarantined(messages: pa.Table, why: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        name: messages.column(name) for name in messages.column_names
     }
+    columns |= why
     return pa.table({field.name: columns[field.name].cast(field.type) for field in QUARANTINE.fields})
 
 

@@ -36,6 +36,7 @@ from pipelines.costs import Costs
 from pipelines.deduplicate import NOTHING_BEFORE, decide, open_index
 from pipelines.dispositions import (
     IDENTITY_COLUMNS,
+    bad_part_rows,
     buckets_of,
     code_lists,
     judge_envelopes,
@@ -58,10 +59,11 @@ _COMMITTER = "tables"
 
 @dataclass(frozen=True, slots=True)
 class LedgerOfPart:
-    """Ledger rows of a part (an IPC stream), and where its unreadable messages fail."""
+    """Ledger rows of a part (an IPC stream), where its unreadable messages fail, and bad parts of others (likewise)."""
 
     rows: bytes
     places: Places
+    bad_parts: bytes
 
 
 @dataclass(eq=False)  # not frozen: Beam keeps hints and the pipeline on it
@@ -203,7 +205,9 @@ class ParsePart(beam.DoFn):  # type: ignore[misc]
         count_steps(done.costs)
         yield from ((_COMMITTER, file) for file in done.files)
         yield from (beam.pvalue.TaggedOutput("unreadable", key) for key in done.unreadable)
-        yield beam.pvalue.TaggedOutput("ledger", (number, LedgerOfPart(done.ledger, done.places)))
+        yield beam.pvalue.TaggedOutput(
+            "ledger", (number, LedgerOfPart(done.ledger, done.places, done.bad_parts))
+        )
 
 
 class WriteLedger(beam.DoFn):  # type: ignore[misc]
@@ -220,7 +224,8 @@ class WriteLedger(beam.DoFn):  # type: ignore[misc]
         (told,) = (one for one in inputs if isinstance(one, LedgerOfPart))
         with step("ledger"):
             ledger = correct(from_bytes(told.rows), (one for one in inputs if isinstance(one, bytes)))
-            bad = quarantine_rows(ledger, told.places)
+            whole = quarantine_rows(ledger, told.places)
+            bad = pa.concat_tables([whole, bad_part_rows(ledger, from_bytes(told.bad_parts))])
         for file in steps_of("write", write_by_partition(self.batch.lake, LEDGER, ledger)):
             yield LEDGER.name, file
         for count in ledger.column("disposition").value_counts().to_pylist():

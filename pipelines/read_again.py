@@ -125,7 +125,9 @@ def messages_of(lake: Lake, raw: Table, request: Request, ledger_version: int, m
         asked = newest_of(_asked(lake, raw, request.rows, months[month]))
         left = asked.filter(pc.less_equal(asked.column("batch_number"), last_batch))
         if pc.any(pc.is_null(request.rows.column("offset"))).as_py():
-            left = _without(left, settled)
+            # of what was read only parts, such as a line of a file, can be settled: it is read again as a whole
+            read = pc.is_in(left.column("disposition"), pa.array(_TAKEN))
+            left = pa.concat_tables([left.filter(read), _without(left.filter(pc.invert(read)), settled)])
         if left.num_rows:
             chosen = left.slice(0, most)
             return _numbered(pa.concat_tables([chosen, _alike(lake, raw, chosen, files)]))

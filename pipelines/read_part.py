@@ -36,9 +36,9 @@ from pipelines.parts import Part, from_bytes, release_memory, to_bytes
 from pipelines.read_again import only
 from pipelines.write_tables import TableFiles, Written
 from schemas.errors import LakeError
-from schemas.modality import Modality, Parsed
+from schemas.modality import UNREADABLE_SCHEMA, Modality, Parsed
 from schemas.source import Sources
-from schemas.tables.ops import DECISION, LEDGER
+from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 
 READING = 0  # first reading of a message; reading again counts on (``pipelines.read_again``)
 
@@ -97,6 +97,7 @@ class Piece:
         parsed: what the parser made of them.
         ledger: one row per message, in their order.
         places: by position in ``ledger``, where an unreadable message fails.
+        bad_parts: ``UNREADABLE_SCHEMA``, parts that could not be read of messages that were, by position in ``ledger``.
         unreadable: keys of messages whose bodies could not be read.
         costs: of all this.
     """
@@ -105,6 +106,7 @@ class Piece:
     parsed: Parsed
     ledger: pa.Table
     places: Places
+    bad_parts: pa.Table
     unreadable: list[Unreadable]
     costs: Costs
 
@@ -150,10 +152,12 @@ def _told(
     findings = scatter(
         parsed.messages.column("codes"), pa.array(read[parsed.messages.column("row").to_numpy()]), n
     )
-    counts = np.zeros((n, len(parsed.tables)), np.int32)
-    counts[read] = count_rows(parsed.tables, len(read))
+    bad_parts = UNREADABLE_SCHEMA.empty_table() if parsed.bad_parts is None else parsed.bad_parts
+    claimed = {**parsed.tables, QUARANTINE.name: bad_parts}
+    counts = np.zeros((n, len(claimed)), np.int32)
+    counts[read] = count_rows(claimed, len(read))
     ledger = ledger_rows(
-        raw, disposition, code_lists(findings, reason), row_count_lists(list(parsed.tables), counts),
+        raw, disposition, code_lists(findings, reason), row_count_lists(list(claimed), counts),
         modality, batch.claim, READING,
     )  # fmt: skip
     places = {
@@ -165,7 +169,12 @@ def _told(
         (key["id_hash"], key["content_hash"], code)
         for key, code in zip(keys, bad.column("code").to_pylist(), strict=True)
     ]
-    return Piece(chosen, parsed, ledger, places, unreadable, costs)
+    parts = _with_rows(bad_parts, read[bad_parts.column("row").to_numpy()])
+    return Piece(chosen, parsed, ledger, places, parts, unreadable, costs)
+
+
+def _with_rows(bad_parts: pa.Table, rows: np.ndarray) -> pa.Table:
+    return bad_parts.set_column(0, bad_parts.schema.field("row"), pa.array(rows.astype(np.int32)))
 
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
@@ -232,6 +241,7 @@ class PartRead:
         files: of its tables, by their names.
         ledger: one row per message, in their order, as an IPC stream.
         places: by position in ``ledger``, where an unreadable message fails.
+        bad_parts: parts that could not be read of messages that were, as of a ``Piece``, as an IPC stream.
         unreadable: keys of messages whose bodies could not be read.
         costs: of all this.
     """
@@ -239,6 +249,7 @@ class PartRead:
     files: list[OfTable]
     ledger: bytes
     places: Places
+    bad_parts: bytes
     unreadable: list[Unreadable]
     costs: Costs
 
@@ -251,8 +262,9 @@ def read_part_of(batch: Batch, part: Part, decided: pa.Array) -> PartRead:
         part: the part.
         decided: what pass 1 decided of each of its messages; null where the envelope already settles it.
     """
-    done = PartRead([], b"", {}, [], Costs())
+    done = PartRead([], b"", {}, b"", [], Costs())
     ledgers: list[pa.Table] = []
+    bad_parts = [UNREADABLE_SCHEMA.empty_table()]
 
     def written(writing: Future[Written]) -> None:
         done.files.extend(writing.result().files)
@@ -272,13 +284,16 @@ def read_part_of(batch: Batch, part: Part, decided: pa.Array) -> PartRead:
             done.unreadable.extend(piece.unreadable)
             ledgers.append(piece.ledger)
             done.places.update({first + row: place for row, place in piece.places.items()})
+            bad_parts.append(_with_rows(piece.bad_parts, piece.bad_parts.column("row").to_numpy() + first))
             first += piece.ledger.num_rows
         if writing is not None:
             written(writing)
         written(writer.submit(files.rest))
     release_memory(part.rows)
     with done.costs.step("ledger"):
-        return replace(done, ledger=to_bytes(pa.concat_tables(ledgers)))
+        return replace(
+            done, ledger=to_bytes(pa.concat_tables(ledgers)), bad_parts=to_bytes(pa.concat_tables(bad_parts))
+        )
 
 
 def _pieces(batch: Batch, part: Part, decided: pa.Array, costs: Costs) -> Iterator[Callable[[], Piece]]:

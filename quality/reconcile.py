@@ -4,7 +4,8 @@ Per topic partition of a raw table::
 
     offsets      ┌ each landed once, none left out, up to where landing says it is
     raw          ┤ ── each is once in the ledger, or is still to be normalised
-    ledger       ┤ ── what is quarantined has one row in ops/quarantine
+    ledger       ┤ ── what is quarantined has one row in ops/quarantine; a message of which parts could not be read
+                 │    has as many as it claims
                  ├ ── the rows that an accepted message claims are in each table, no fewer and no more
                  └ ── of messages that say the same under the same ids one was taken, the others are duplicates
     objects        each that raw points to is there, with its size
@@ -502,7 +503,9 @@ class _Partition:
         self._found(QUARANTINE, here, f"{_text('raw_table')} = '{self.stream.raw.name}' AND ")
         self._note_by_rows(
             QUARANTINE, "QUARANTINE",
-            'SELECT "offset", reading, 1 AS claimed FROM decided WHERE disposition = \'quarantined\'',
+            'SELECT "offset", reading, 1 AS claimed FROM decided WHERE disposition = \'quarantined\' UNION ALL '
+            'SELECT "offset", reading, sum(claim."rows") AS claimed FROM claims '
+            f"WHERE claim.\"table\" = '{QUARANTINE.name}' GROUP BY ALL",
         )  # fmt: skip
 
     def _compare_rows(self, table: Table, here: tuple[str, int, int, int]) -> None:
@@ -575,7 +578,7 @@ class _Partition:
 
     def _compare_claims(self) -> None:
         """Claims on tables that nobody knows."""
-        known = ", ".join(f"'{table.name}'" for table in self.stream.tables)
+        known = ", ".join(f"'{table.name}'" for table in (*self.stream.tables, QUARANTINE))
         self._note(
             "CLAIM-UNKNOWN-TABLE", LEDGER,
             f"SELECT \"offset\", 1 AS expected, 0 AS found FROM decided WHERE len(list_filter(row_counts, "

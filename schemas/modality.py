@@ -53,6 +53,9 @@ class Parsed:
         unreadable: ``UNREADABLE_SCHEMA``, one row per other message. Each input row is in exactly one of both.
         tables: by table name, Arrow tables with ``row`` (int32) and the table's own columns; the columns that
             say where a row came from (coordinates, source, times of the message, batch) are added by the stage.
+        bad_parts: ``UNREADABLE_SCHEMA``, parts of readable messages that could not be read, such as a line of a file
+            (``segment_index`` is its number); None where the parser reads a message whole or not at all. They go to
+            the quarantine while the message is accepted.
         objects: what is too large for a row, by its path in the lake (``object_path``); rows refer to it.
     """
 
@@ -60,6 +63,7 @@ class Parsed:
     unreadable: pa.Table
     tables: Mapping[str, pa.Table]
     objects: Mapping[str, bytes] = field(default_factory=dict)
+    bad_parts: pa.Table | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,7 +15,7 @@ import typer
 from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jobs.quarantine import Asked
+    from jobs.quarantine import Asked, Found
     from jobs.settings import Settings
     from lake_layout.lake import Lake
 
@@ -60,6 +61,7 @@ def quarantine_command(
 ) -> None:
     """Say which messages could not be read, and why; show one (that is patient data); decide what becomes of them.
 
+    A line of a file that could not be read is listed with its number (segment_index) while the others are rows.
     The list has coordinates and codes only. phl quarantine show 2:1047 --raw > message.hl7 takes one out to look at.
     replay asks for messages to be read again, which phl ingest does with its next batch; replay --with sends a mended
     one instead. discard takes them off the list. Who decided what and why stands in ops.decision.
@@ -95,12 +97,17 @@ def quarantine_command(
         sys.stdout.buffer.write(one.payload)
         return
     from jobs.print_rows import shown as printable
+    from schemas.tables import RAW_HL7V2
+
+    place = f"{one.coordinates.partition}:{one.coordinates.offset}"
+    told: dict[str, object] = {"source": one.source, "disposition": one.disposition, "codes": list(one.codes)}
+    if one.raw_table != RAW_HL7V2.name:
+        _show_lines(place, one, told, as_json=as_json)
+        return
     from jobs.show_message import show_message
     from jobs.show_message import write_pretty as write_message
 
-    place = f"{one.coordinates.partition}:{one.coordinates.offset}"
     shown = show_message(place, one.payload, settings.sources().get(one.source))
-    told = {"source": one.source, "disposition": one.disposition, "codes": list(one.codes)}
     if as_json:
         typer.echo(json.dumps({**told, "message": shown.plain(tree=True, rows=True)}, ensure_ascii=False))
         return
@@ -109,6 +116,24 @@ def quarantine_command(
     if shown.problem is not None:
         for line in one.payload.decode("utf-8", "replace").replace("\r\n", "\r").split("\r")[:_LINES]:
             typer.echo(printable(line))
+
+
+def _show_lines(place: str, one: Found, told: dict[str, object], *, as_json: bool) -> None:
+    """The lines that could not be read, with their numbers; of a message that was not read at all its first ones."""
+    from jobs.print_rows import shown as printable
+
+    lines = re.split("\r\n|\r|\n", one.payload.decode("utf-8", "replace"))
+    parts = one.bad_parts[:_LINES] or [(number, "") for number in range(1, min(len(lines), _LINES) + 1)]
+    bad = [
+        {"line": line, "code": code, "text": lines[line - 1] if 0 < line <= len(lines) else ""}
+        for line, code in parts
+    ]
+    if as_json:
+        typer.echo(json.dumps({**told, "lines": bad}, ensure_ascii=False))
+        return
+    typer.echo(f"{place} from {one.source}: {one.disposition or 'not looked at yet'} {', '.join(one.codes)}")
+    for part in bad:
+        typer.echo(f"{part['line']:>7} {part['code']:<20} {printable(str(part['text']))}")
 
 
 def _decide(

@@ -17,6 +17,7 @@ def reprocess_command(
     start: Annotated[datetime | None, typer.Option("--from", help="Received from then on (UTC).")] = None,
     end: Annotated[datetime | None, typer.Option("--to", help="Received before then (UTC).")] = None,
     source: Annotated[str | None, typer.Option(help="Only from this source.")] = None,
+    modality: Annotated[str, typer.Option(help="Which kind of messages, such as lab.")] = "hl7v2",
     by: Annotated[str | None, typer.Option(help="Who asks, else the account's name.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
@@ -35,11 +36,15 @@ def reprocess_command(
     from jobs.decisions import Decision, Range, decided_by, record
     from jobs.settings import load_settings
     from lake_layout.lake import Lake
-    from schemas.tables import RAW_HL7V2
+    from pipelines.modalities import MODALITIES
 
+    raw = {one.name: one.raw.name for one in MODALITIES}.get(modality)
+    if raw is None:
+        names = ", ".join(one.name for one in MODALITIES)
+        raise ConfigError("CONFIG-MODALITY", f"give one of {names}", setting="--modality")
     asked = Range(_utc(start), _utc(end), source)
     lake = Lake(load_settings(config).lake_location())
-    made = record(lake, RAW_HL7V2.name, Decision("reprocess", decided_by(by), why), asked)
+    made = record(lake, raw, Decision("reprocess", decided_by(by), why), asked)
     if as_json:
         typer.echo(json.dumps({"action": "reprocess", "decisions": [made]}))
     else:

@@ -41,7 +41,11 @@ LEDGER = Table(
             nullable=False,
         ),
         Field("codes", pa.list_(pa.string()), "Codes of findings and of the reason, sorted."),
-        Field("row_counts", pa.list_(ROW_COUNT), "Rows that the message has in each table (none left out)."),
+        Field(
+            "row_counts",
+            pa.list_(ROW_COUNT),
+            "Rows that it has in each table, and parts of it in quarantine.",
+        ),
         Field("batch_number", pa.int64(), "The claim that decided it.", nullable=False),
         Field("reading", pa.int32(), "0 for the first reading; each reprocessing adds one.", nullable=False),
         Field("decided_at", INSTANT, "When the claim was made.", nullable=False),
@@ -53,7 +57,7 @@ LEDGER = Table(
 
 QUARANTINE = Table(
     name="ops/quarantine",
-    doc="Messages that could not be read, by coordinates and code; their bytes stay in raw.",
+    doc="Messages, and lines of files, that could not be read, by coordinates and code; their bytes stay in raw.",
     fields=(
         Field(
             "landed_month", pa.date32(), "First day of the month it was received in (UTC).", nullable=False
@@ -64,14 +68,19 @@ QUARANTINE = Table(
         Field("received_at", INSTANT, "When the connector had the whole message.", nullable=False),
         Field("code", pa.string(), "Why, such as HL7-NO-MSH.", nullable=False),
         Field("segment", pa.string(), "Where in the message, if a segment can be named."),
-        Field("segment_index", pa.int32(), "Position of that segment, counted from 0."),
-        Field("field", pa.int32(), "HL7 field number, counted from 1."),
+        Field(
+            "segment_index",
+            pa.int32(),
+            "Position of that segment, counted from 0; of a file the line, counted from 1.",
+        ),
+        Field("field", pa.int32(), "HL7 field number, or column of a file, counted from 1."),
         Field("batch_number", pa.int64(), "The claim that decided it.", nullable=False),
         Field("reading", pa.int32(), "0 for the first reading.", nullable=False),
     ),
     partition_by="landed_month",
     sort_by=("topic_id", "partition", "offset"),
     statistics=("topic_id", "partition", "offset", "received_at"),
+    row_key=("segment_index",),
 )
 
 RETRIED = ("replay", "reprocess")

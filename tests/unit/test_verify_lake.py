@@ -284,6 +284,25 @@ def test_only_the_latest_reading_counts(small: SmallLake) -> None:
     assert report.partitions[0].landed == 30
 
 
+def test_lines_that_could_not_be_read_are_claimed_beside_the_rows_of_the_others(small: SmallLake) -> None:
+    offset = next(offset for offset in range(100, 130) if disposition(offset) == "duplicate")
+    row = {
+        **small._ledger(0, offset, 7),
+        "reading": 1,
+        "disposition": "accepted",
+        "id_hash": -1,
+        "codes": ["LAB-LINE-COLUMNS"],
+        "row_counts": [{"table": QUARANTINE.name, "rows": 2}],
+    }
+    small.append(LEDGER, [row], {"batch:normalise-hl7v2": 7})
+    assert found(small)["QUARANTINE-MISSING", QUARANTINE.name].examples == (offset,)
+    bad = [{**row, "code": "LAB-LINE-COLUMNS", "segment_index": line} for line in (4, 9)]
+    small.append(QUARANTINE, bad, {})
+    assert verify(small).differences == []
+    small.append(QUARANTINE, bad[:1], {})
+    assert found(small)["ROWS-REPEATED", QUARANTINE.name].examples == (offset,)
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
     [(lambda path: path.unlink(), "OBJECT-MISSING"), (lambda path: os.truncate(path, 5), "OBJECT-SIZE")],
