@@ -51,33 +51,55 @@ def grid_texts(
         segments: segment of each row.
         escaped: whether escape sequences are resolved.
     """
+    with_escapes = split.escaped[segments] if escaped else np.zeros(low.shape[1], np.bool_)
+    columns, flags = _copied(split.data, split.structure, low, high, which, with_escapes)
+    found = []
+    for place, column in enumerate(columns):
+        rows = np.flatnonzero(flags[place])
+        if len(rows):
+            column = _resolved(split, split.message[segments[rows]], column, rows)  # noqa: PLW2901
+        found.append(column if column.type == pa.string() else column.cast(pa.string()))
+    return found
+
+
+def copied(data: U8, low: Grid, high: Grid) -> list[pa.Array]:
+    """The texts of several places of the same rows, as they stand; null where there is nothing.
+
+    Args:
+        data: text in UTF-8.
+        low: where the places begin, by place and row.
+        high: where they end.
+    """
+    columns, _ = _copied(data, data, low, high, np.arange(len(low)), np.zeros(low.shape[1], np.bool_))
+    return [column if column.type == pa.string() else column.cast(pa.string()) for column in columns]
+
+
+def _copied(
+    data: U8, structure: U8, low: Grid, high: Grid, which: I64, with_escapes: Bools
+) -> tuple[list[pa.Array], Flags]:
+    """Columns of text, and which values of each hold an escape character."""
     count = low.shape[1]
     sizes, absent = np.empty(len(which), np.int64), np.empty(len(which), np.int64)
-    offsets = np.empty((len(which), count + 1), np.int64 if len(split.data) > _MOST // 2 else np.int32)
+    offsets = np.empty((len(which), count + 1), np.int64 if len(data) > _MOST // 2 else np.int32)
     valid = np.zeros((len(which), (count + 7) // 8), np.uint8)
     _measure(low, high, which, offsets, valid, sizes, absent)
     room = sizes + _SPARE
     begins = np.cumsum(room) - room
     out = np.empty(int(room.sum()), np.uint8)
-    with_escapes = split.escaped[segments] if escaped else np.zeros(count, np.bool_)
     flags = np.zeros((len(which), count if with_escapes.any() else 0), np.bool_)
     marked = np.zeros(len(which), np.bool_)
-    _copy(split.data, split.structure, low, high, which, offsets, begins, out, with_escapes, flags, marked)
+    _copy(data, structure, low, high, which, offsets, begins, out, with_escapes, flags, marked)
     text = pa.large_string() if offsets.dtype == np.int64 else pa.string()
-    data = pa.py_buffer(out)
-    found = []
+    texts = pa.py_buffer(out)
+    columns = []
     for place in range(len(which)):
         buffers = [
             pa.py_buffer(valid[place]) if absent[place] else None,
             pa.py_buffer(offsets[place]),
-            data.slice(int(begins[place]), int(sizes[place])),
+            texts.slice(int(begins[place]), int(sizes[place])),
         ]
-        column = pa.Array.from_buffers(text, count, buffers, int(absent[place]))
-        if marked[place]:
-            rows = np.flatnonzero(flags[place])
-            column = _resolved(split, split.message[segments[rows]], column, rows)
-        found.append(column if text == pa.string() else column.cast(pa.string()))
-    return found
+        columns.append(pa.Array.from_buffers(text, count, buffers, int(absent[place])))
+    return columns, flags
 
 
 _SPARE = 16
