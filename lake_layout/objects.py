@@ -138,7 +138,7 @@ class S3Store:
 
     @property
     def _client(self) -> S3Client:
-        return _s3_client(self.location, os.getpid())
+        return s3_client(self.location)
 
     def _key(self, path: str) -> str:
         return f"{self.location.prefix}{_inside(path)}"
@@ -150,7 +150,7 @@ class S3Store:
         return data
 
     def get_or_none(self, path: str) -> bytes | None:
-        with _s3_faults(path):
+        with s3_faults(path):
             try:
                 return self._read({"Bucket": self.location.bucket, "Key": self._key(path)})[0]
             except ClientError as error:
@@ -167,7 +167,7 @@ class S3Store:
         return self._get_span(path, f"bytes=-{length}")
 
     def _get_span(self, path: str, span: str) -> tuple[bytes, int]:
-        with _s3_faults(path):
+        with s3_faults(path):
             try:
                 data, answer = self._read(
                     {"Bucket": self.location.bucket, "Key": self._key(path), "Range": span}
@@ -191,7 +191,7 @@ class S3Store:
         return answer["Body"].read(), answer
 
     def put(self, path: str, data: bytes) -> None:
-        with _s3_faults(path):
+        with s3_faults(path):
             self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
@@ -202,7 +202,7 @@ class S3Store:
                 self._client.put_object(Bucket=self.location.bucket, Key=key, Body=data, IfNoneMatch="*")
             except ClientError as error:
                 if _code(error) not in _TAKEN and not _passes(error):
-                    with _s3_faults(path):
+                    with s3_faults(path):
                         raise
             except (BotoCoreError, OSError):
                 log.info("conditional_put_unclear", path=path, attempt=attempt)
@@ -257,14 +257,14 @@ class S3Store:
             raise
 
     def delete(self, path: str) -> None:
-        with _s3_faults(path):
+        with s3_faults(path):
             self._client.delete_object(Bucket=self.location.bucket, Key=self._key(path))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self.location.bucket, Prefix=self.location.prefix + prefix
         )
-        with _s3_faults(prefix):
+        with s3_faults(prefix):
             for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectInfo(
@@ -272,7 +272,7 @@ class S3Store:
                     )
 
     def size(self, path: str) -> int | None:
-        with _s3_faults(path):
+        with s3_faults(path):
             try:
                 return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))[
                     "ContentLength"
@@ -311,8 +311,16 @@ def _passes(error: ClientError) -> bool:
 
 
 @contextlib.contextmanager
-def _s3_faults(path: str) -> Iterator[None]:
-    """Turn what boto3 raises into coded errors without its text."""
+def s3_faults(path: str) -> Iterator[None]:
+    """Turn what boto3 raises into coded errors without its text.
+
+    Args:
+        path: what to name in them.
+
+    Raises:
+        TransportError: ``STORE-UNREACHABLE``, also where it says that it cannot just now.
+        LakeError: ``STORE-REFUSED``.
+    """
     try:
         yield
     except ClientError as error:
@@ -334,6 +342,11 @@ def _s3_faults(path: str) -> Iterator[None]:
         raise TransportError(
             "STORE-UNREACHABLE", "the connection to the S3 store broke", path=path, kind=type(error).__name__
         ) from None
+
+
+def s3_client(location: LakeLocation) -> S3Client:
+    """The client of a lake's bucket in this process."""
+    return _s3_client(location, os.getpid())
 
 
 @functools.lru_cache(maxsize=16)

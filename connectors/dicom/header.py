@@ -197,6 +197,8 @@ def _find(walk: _Walk, order: _Order, *, ended: bool) -> Cut | More:
         return walk.broken()
     if walk.at + 8 > len(walk.data) and not ended:
         return More(walk.at + 8, walk.broken())
+    if 0 < len(walk.data) - walk.at < 8:
+        return walk.broken()
     return walk.cut(walk.at, whole=True)
 
 

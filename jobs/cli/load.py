@@ -42,7 +42,7 @@ def load_command(
     if batch_id is not None and (not batch_id.isprintable() or not 0 < len(batch_id) <= _BATCH_ID_LIMIT):
         raise ConfigError("CONFIG-BATCH-ID", "give 1 to 80 printable characters", setting="--batch-id")
     settings = load_settings(config)
-    sender = _source(settings, source)
+    sender = configured_source(settings, source)
     files = find_files(paths)
     tally = Tally()
     try:
@@ -55,7 +55,12 @@ def load_command(
         raise typer.Exit(1)
 
 
-def _source(settings: Settings, name: str) -> Source:
+def configured_source(settings: Settings, name: str) -> Source:
+    """The source that an argument names; one that is not configured gets the defaults, and a warning.
+
+    Raises:
+        ConfigError: ``CONFIG-SOURCE`` where the name cannot be one.
+    """
     import re
 
     import structlog
@@ -84,7 +89,7 @@ def _load(
     from jobs.load_progress import progress
 
     topic = settings.kafka.topic_prefix + HL7_TOPIC
-    deliver, put = (_nowhere, _no_object) if dry_run else (_to_kafka(settings, topic), _to_store(settings))
+    deliver, put = (nowhere, no_object) if dry_run else (to_kafka(settings, topic), to_store(settings))
     with progress(tally, sum(file.size for file in files), len(files)) as follow:
 
         def followed(records: Iterable[Record], on_delivered: Callable[[Record], object]) -> None:
@@ -102,7 +107,8 @@ def _load(
         )
 
 
-def _to_kafka(settings: Settings, topic: str) -> Deliver:
+def to_kafka(settings: Settings, topic: str) -> Deliver:
+    """Sends records to a topic, which is made where it is not there."""
     from connectors.kafka.deliver import deliver_all
     from connectors.kafka.topics import ensure_topic
 
@@ -117,7 +123,8 @@ def _to_kafka(settings: Settings, topic: str) -> Deliver:
     return deliver
 
 
-def _to_store(settings: Settings) -> Callable[[str, bytes], None]:
+def to_store(settings: Settings) -> Callable[[str, bytes], None]:
+    """Writes objects of the lake where nothing is there yet."""
     from lake_layout.objects import ObjectStore, open_store
 
     opened: list[ObjectStore] = []
@@ -131,14 +138,15 @@ def _to_store(settings: Settings) -> Callable[[str, bytes], None]:
     return put
 
 
-def _nowhere(records: Iterable[Record], on_delivered: Callable[[Record], object]) -> None:
+def nowhere(records: Iterable[Record], on_delivered: Callable[[Record], object]) -> None:
     """Read everything and send nothing."""
     del on_delivered
     for _ in records:
         pass
 
 
-def _no_object(path: str, data: bytes) -> None:
+def no_object(path: str, data: bytes) -> None:
+    """Write nothing."""
     del path, data
 
 

@@ -30,6 +30,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "listen": ("jobs.cli.listen", "listen_command", "Take what senders send, each protocol at its ports."),
     "send": ("jobs.cli.send", "send_command", "Send files over MLLP and show the answers."),
     "load": ("jobs.cli.load", "load_command", "Take in files of HL7 v2 messages."),
+    "harvest": (
+        "jobs.cli.harvest",
+        "harvest_command",
+        "Take in the headers of DICOM archives: folders, ZIPs, S3.",
+    ),
     "hl7": ("jobs.cli.hl7", "hl7_command", "Show HL7 v2 messages as trees, and the rows they become."),
     "ingest": ("jobs.cli.ingest", "ingest_command", "Kafka to tables: land, normalise, curate."),
     "curate": ("jobs.cli.ingest", "curate_command", "Fold new rows into what is true now."),
