@@ -215,7 +215,7 @@ class S3Store:
         raise TransportError("STORE-UNREACHABLE", "the S3 store does not take an object", path=path)
 
     def put_file(self, path: str, file: IO[bytes], size: int) -> None:
-        with _s3_faults(path):
+        with s3_faults(path):
             if size > _PART:
                 if self.size(path) != size:
                     self._put_parts(path, file, size)

@@ -11,32 +11,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
 from connectors.dicom.dicomdir import named, referenced
-from connectors.dicom.header import DICOMDIR_CLASS, MEDIA_CLASS, STUDY, Cut, NotDicom, read_header
+from connectors.dicom.header import DICOMDIR_CLASS, MEDIA_CLASS, Cut, NotDicom, read_header
 from connectors.dicom.places import Found, PlaceError, Read
-from connectors.records import (
-    ATTACHMENT_ETAG,
-    ATTACHMENT_SIZE,
-    ATTACHMENT_URI,
-    CONTENT_TYPE,
-    OBJECT_PATH,
-    OBJECT_SHA256,
-    OBJECT_SIZE,
-    RECEIVED_AT,
-    SOURCE,
-    Record,
-    timestamp,
-)
+from connectors.dicom.record import Attachment, record_of
+from connectors.records import Record
 from connectors.routing import OBJECT_THRESHOLD, PutObject, store_large
 from schemas.source import Source
-
-DICOM_TOPIC: Final = "raw.dicom"
-DICOM_CONTENT_TYPE: Final = b"application/dicom"
 
 FINDINGS: Final[dict[str, str]] = {
     "HARVEST-NOT-DICOM": "no DICOM object; left out",
@@ -148,28 +134,13 @@ class Look:
         return Outcome(found, code, record, len(cut.header), is_object=is_object)
 
     def _record(self, found: Found, cut: Cut) -> tuple[HeaderRecord, bool]:
-        headers = [
-            (SOURCE, self.source.name.encode()),
-            (CONTENT_TYPE, DICOM_CONTENT_TYPE),
-            (RECEIVED_AT, timestamp(self.clock())),
-            (ATTACHMENT_URI, found.uri.encode("utf-8", "surrogateescape")),
-            (ATTACHMENT_SIZE, str(found.size).encode()),
-        ]
-        if found.etag:
-            headers.append((ATTACHMENT_ETAG, found.etag.encode()))
-        study = cut.text(STUDY)
-        # the images of a study stay together
-        key = f"{self.source.institution or self.source.name}|{study}" if study else self.source.name
-        record = HeaderRecord(self.topic, key.encode(), cut.header, tuple(headers), found)
-        if len(cut.header) <= self.threshold:
-            return record, False
-        stored = store_large(cut.header, self.put, modality="dicom")
-        more = (
-            (OBJECT_PATH, stored.path.encode()),
-            (OBJECT_SIZE, str(stored.size).encode()),
-            (OBJECT_SHA256, stored.sha256.encode()),
-        )
-        return replace(record, value=b"", headers=record.headers + more), True
+        stored = None
+        if len(cut.header) > self.threshold:
+            stored = store_large(cut.header, self.put, modality="dicom")
+        attachment = Attachment(found.uri, found.size, etag=found.etag)
+        record = record_of(cut, self.source, self.clock(), attachment, stored, self.topic)
+        whole = HeaderRecord(record.topic, record.key, record.value, record.headers, found)
+        return whole, stored is not None
 
 
 def _directory(found: Found) -> Outcome:

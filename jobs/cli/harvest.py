@@ -101,7 +101,8 @@ def _harvest(
     limit: int | None,
     workers: int | None,
 ) -> None:
-    from connectors.dicom.harvest import DICOM_TOPIC, Look
+    from connectors.dicom.harvest import Look
+    from connectors.dicom.record import DICOM_TOPIC
     from connectors.kafka.topics import describe_topic
     from jobs.cli.load import no_object, nowhere, to_kafka, to_store
     from jobs.harvest import harvest

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pydicom
 
-from connectors.dicom.harvest import DICOM_TOPIC
 from connectors.dicom.header import Cut, find_cut
+from connectors.dicom.record import DICOM_TOPIC
 from connectors.kafka.ranges import OffsetRange, read_range
 from connectors.kafka.topics import describe_topic
 from jobs.harvest import name_hash
@@ -167,7 +167,9 @@ def settled(memory: Path) -> int:
 
 
 def test_a_store_that_is_away_is_told(run_phl: RunPhl) -> None:
-    away = run_phl("harvest", "s3://lake/x", "-s", "x", "--json", env={"PHL_S3_ENDPOINT": "http://127.0.0.1:1"})
+    away = run_phl(
+        "harvest", "s3://lake/x", "-s", "x", "--json", env={"PHL_S3_ENDPOINT": "http://127.0.0.1:1"}
+    )
     assert away.returncode == 75
     assert "STORE-UNREACHABLE" in away.stderr
     assert json.loads(away.stdout)["broken_off"]
