@@ -13,13 +13,14 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from schemas.findings import FINDINGS, Severity
+from schemas.findings import DICOM_FINDINGS, FINDINGS, Finding, Severity
 from schemas.hl7v2.datatypes import DATA_TYPES, data_type_of
 from schemas.hl7v2.mapping import Family, TableMapping
 from schemas.hl7v2.mappings import FAMILIES, IGNORED
 from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 from schemas.table import INSTANT, Field, Table
 from schemas.tables.columns import ORIGIN
+from schemas.tables.imaging import IMAGING
 from schemas.tables.normalised import NORMALISED
 
 _TYPES: Mapping[pa.DataType, str] = MappingProxyType(
@@ -119,21 +120,56 @@ def families_page() -> str:
     )
 
 
+_IMAGING_HEAD = f"""\
+# DICOM: columns and findings
+
+{_GENERATED}
+
+What the headers of DICOM instances become; [imaging.md](imaging.md) tells how they come in and what is so now. *From*
+is the attribute's tag; `(0040,0275)>(0040,0009)` stands in the first item of a sequence. An *instant* is in UTC; beside
+it `<name>_precision` says how precise it was sent and `<name>_offset` the minutes east of UTC that it was told in.
+Every table has the columns that say [where a row comes from](hl7v2-families.md#how-to-read-the-columns) first; its
+version time is the time of receipt.
+"""
+
+
 def findings_page() -> str:
-    """Every finding with its code, severity and sentence."""
-    lines = [_FINDINGS_HEAD]
+    """Every finding but those of images, with its code, severity and sentence."""
+    found = [finding for finding in FINDINGS.values() if finding not in DICOM_FINDINGS]
+    return "\n".join([_FINDINGS_HEAD, *_by_severity(found, "##"), ""])
+
+
+def imaging_page() -> str:
+    """The tables of images with their columns, and the findings on headers."""
+    return "\n".join(
+        [
+            _IMAGING_HEAD.rstrip(),
+            *(line for table in IMAGING for line in _section(table)),
+            "",
+            "## Findings",
+            *_by_severity(DICOM_FINDINGS, "###"),
+            "",
+        ]
+    )
+
+
+def _by_severity(findings: Iterable[Finding], level: str) -> Iterator[str]:
+    findings = tuple(findings)
     for severity in Severity:
-        found = [finding for finding in FINDINGS.values() if finding.severity is severity]
-        lines += ["", f"## {severity.value.capitalize()}", "", _MEANING[severity], ""]
-        lines += _table(
+        found = [finding for finding in findings if finding.severity is severity]
+        yield from ("", f"{level} {severity.value.capitalize()}", "", _MEANING[severity], "")
+        yield from _table(
             ("code", "what it says", "standard"),
             ((f"`{finding.code}`", finding.sentence, finding.standard) for finding in found),
         )
-    return "\n".join([*lines, ""])
 
 
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"docs/hl7v2-families.md": families_page, "docs/hl7v2-findings.md": findings_page}
+    {
+        "docs/hl7v2-families.md": families_page,
+        "docs/hl7v2-findings.md": findings_page,
+        "docs/imaging-columns.md": imaging_page,
+    }
 )
 """Path in the repository → what makes the page."""
 

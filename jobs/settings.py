@@ -296,6 +296,7 @@ class SourceSettings(_Section):
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
+    patient_id_role: Literal["patient", "examination"] = "patient"
     owned_authorities: tuple[str, ...] = ()
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
@@ -344,6 +345,7 @@ class SourceSettings(_Section):
             order_id_scope=self.order_id_scope,
             visit_number_scope=self.visit_number_scope,
             orders_at_word=self.orders_at_word,
+            patient_id_role=self.patient_id_role,
             owned_authorities=self.owned_authorities,
         )
 

@@ -331,7 +331,7 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
         hasher = Hasher(mapped, sources)
     count = mapped.num_rows
     state = _with(_versions(fold, mapped, sources, aliases), "echo", pa.array(np.ones(count, bool)))
-    if isinstance(fold, FieldFold):
+    if isinstance(fold, FieldFold) or not echo.resets:
         return state
     group = hasher.joined(fold.scope).view(np.int64) if fold.scope is not None else np.zeros(count, np.int64)
     state = _with(state, "group_hash", pa.array(group))

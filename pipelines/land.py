@@ -31,6 +31,7 @@ from pipelines.steps import step, steps_of
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import INSTANT
+from schemas.tables.raw import ENVELOPE, RECORD
 
 UNKNOWN_SOURCE = "unknown"
 FILE_BYTES = 64 * 1024 * 1024
@@ -41,6 +42,8 @@ _TEXT_HEADERS: Final = MappingProxyType(
     {"source": "source", "content_type": "content-type", "batch": "batch", "object_path": "object-path"}
 )
 """Column → header that it holds."""
+
+_OF_RECORD = frozenset(field.name for field in (*RECORD, *ENVELOPE))
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -230,11 +233,29 @@ def raw_rows(
         "received_at": _received(records),
         "payload": payload,
         "size": pa.array(np.fromiter(map(len, contents), np.int64, n)),
+        **_further(modality, records),
         **{name: envelopes.column(name) for name in envelopes.schema.names},
         "problem": pc.coalesce(problem, envelopes.column("problem")),
     }
     names = [field.name for field in modality.raw.fields if field.name != modality.raw.partition_by]
     return pa.table({name: table[name] for name in names})
+
+
+def _further(modality: Modality, records: Records) -> dict[str, pa.Array]:
+    """What else a raw table has, each column from the header of its name; null where that is absent or no such value.
+
+    As the sender of the record says.
+    """
+    columns = {}
+    for field in modality.raw.fields:
+        if field.name in _OF_RECORD or field.name == modality.raw.partition_by:
+            continue
+        texts = _texts([header.get(field.name.replace("_", "-")) for header in records.headers])
+        if pa.types.is_integer(field.type):
+            number = pc.fill_null(pc.match_substring_regex(texts, "^[0-9]{1,18}$"), False)
+            texts = pc.if_else(number, texts, pa.scalar(None, pa.string())).cast(field.type)
+        columns[field.name] = texts
+    return columns
 
 
 def write_by_month(lake: Lake, modality: Modality, rows: pa.Table) -> Iterator[NewFile]:

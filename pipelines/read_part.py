@@ -39,6 +39,7 @@ from schemas.errors import LakeError
 from schemas.modality import UNREADABLE_SCHEMA, Modality, Parsed
 from schemas.source import Sources
 from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
+from schemas.tables.raw import ATTACHMENT
 
 READING = 0  # first reading of a message; reading again counts on (``pipelines.read_again``)
 
@@ -47,7 +48,8 @@ PIECE_ROWS = 34_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 
-PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "payload", "object_path", "size")
+PAYLOAD_COLUMNS = (*IDENTITY_COLUMNS, "content_type", "payload", "object_path", "size")
+"""What pass 2 reads of a raw table, and besides what that has of its own (``ATTACHMENT``)."""
 
 
 OfTable = tuple[str, NewFile]
@@ -179,10 +181,12 @@ def _with_rows(bad_parts: pa.Table, rows: np.ndarray) -> pa.Table:
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
     """The raw rows of a part in order, whole files together up to ``PIECE_BYTES`` and ``PIECE_ROWS``."""
+    there = {field.name for field in batch.modality.raw.fields}
+    columns = (*PAYLOAD_COLUMNS, *(field.name for field in ATTACHMENT if field.name in there))
     pending: list[pa.Table] = []
     filled = 0
     for path in part.files:
-        rows = _read(batch, part, path, PAYLOAD_COLUMNS)
+        rows = _read(batch, part, path, columns)
         size = pc.sum(rows.column("size")).as_py() or 0
         count = sum(one.num_rows for one in pending) + rows.num_rows
         if pending and (filled + size > PIECE_BYTES or count > PIECE_ROWS):

@@ -6,36 +6,10 @@ nothing of a patient can get into it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from types import MappingProxyType
 
-
-class Severity(Enum):
-    """How grave a finding is: what becomes of the message."""
-
-    QUARANTINED = "quarantined"  # the message cannot be read at all; its bytes stay in raw
-    IGNORED = "ignored"  # the message is readable but not wanted; it can be taken in later
-    WARNING = "warning"  # read, but a value or the whole text may not be what the sender meant
-    NOTICE = "notice"  # read as meant; the sender deviates from the standard
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A kind of deviation.
-
-    Attributes:
-        code: stable upper-case code.
-        severity: what becomes of the message.
-        sentence: one fixed sentence for a person.
-        standard: the clause it is measured against.
-    """
-
-    code: str
-    severity: Severity
-    sentence: str
-    standard: str = ""
-
+from schemas.dicom.findings import DICOM_FINDINGS
+from schemas.finding import Finding, Severity
 
 HL7_FINDINGS: tuple[Finding, ...] = (
     Finding(
@@ -233,7 +207,18 @@ STEWARD_FINDINGS: tuple[Finding, ...] = (
 FINDINGS = MappingProxyType(
     {
         finding.code: finding
-        for finding in (*RECORD_FINDINGS, *HL7_FINDINGS, *IDENTITY_FINDINGS, *STEWARD_FINDINGS)
+        for finding in (
+            *RECORD_FINDINGS,
+            *HL7_FINDINGS,
+            *IDENTITY_FINDINGS,
+            *STEWARD_FINDINGS,
+            *DICOM_FINDINGS,
+        )
     }
 )
 """All findings by code."""
+
+__all__ = [
+    "DICOM_FINDINGS", "FINDINGS", "HL7_FINDINGS", "IDENTITY_FINDINGS", "RECORD_FINDINGS", "STEWARD_FINDINGS", "Finding",
+    "Severity",
+]  # fmt: skip

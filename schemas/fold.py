@@ -146,12 +146,15 @@ class Echo:
         when: which of its rows.
         columns: column of this fold → column of that row; those of the key, the status, and what else is said.
         also: what its rows must be besides.
+        resets: in a row fold, whether they take back what came before; else they go to the register that their status
+            tells, such as that of what deletes whatever comes later.
     """
 
     table: str
     when: Codes
     columns: Mapping[str, str]
     also: Codes | None = None
+    resets: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Source:
         order_id_scope: within what an order number names one order; "year": numbers come round again each year.
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.
+        patient_id_role: what Patient ID (0010,0020) of its images holds: the patient's number, or an examination's.
         orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """
 
@@ -43,6 +44,7 @@ class Source:
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
+    patient_id_role: Literal["patient", "examination"] = "patient"
 
 
 @dataclass(frozen=True)

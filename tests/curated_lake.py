@@ -28,11 +28,13 @@ from pipelines.steward.modality import STEWARD
 from schemas.fold import Fold
 from schemas.modality import Modality
 from schemas.source import Source, Sources
+from schemas.tables import IMAGING
 from schemas.tables.curated import FOLDS, curated
 from tests.stated_rows import stated_rows
 
 SOURCES = Sources.of(*(Source(name) for name in sorted({one.source for one in INSTITUTIONS} | {"test"})))
 Rows = Mapping[str, pa.Table]
+_TABLES = (*HL7V2.tables, *STEWARD.tables, *IMAGING)
 
 
 def city_messages(count: int, seed: int = 7) -> list[tuple[bytes, str]]:
@@ -88,14 +90,14 @@ class CuratedLake:
         )
 
     def create(self) -> CuratedLake:
-        self.lake.create_missing((*HL7V2.tables, *STEWARD.tables))
+        self.lake.create_missing(_TABLES)
         prepare_curated(self.context)
         return self
 
     def put(self, rows: Rows, offsets: Iterable[int]) -> None:
         """Commit what some messages say, as a batch of normalise does."""
         wanted = pa.array(sorted(offsets), pa.int64())
-        for table in (*HL7V2.tables, *STEWARD.tables):
+        for table in _TABLES:
             if table.name not in rows:
                 continue
             mine = rows[table.name].filter(pc.is_in(rows[table.name].column("offset"), wanted))

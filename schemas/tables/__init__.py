@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from schemas.table import Table
+from schemas.tables.imaging import IMAGING
 from schemas.tables.normalised import NORMALISED, OBSERVATION, PATIENT, SEGMENT
 from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
-from schemas.tables.raw import raw_table
+from schemas.tables.raw import ATTACHMENT, raw_table
 from schemas.tables.steward_event import STEWARD_EVENT
 
 RAW_HL7V2 = raw_table("hl7v2", "HL7 v2 messages")
 
 RAW_STEWARD = raw_table("steward", "Events of stewards")
 
-TABLES: tuple[Table, ...] = (RAW_HL7V2, RAW_STEWARD, *NORMALISED, STEWARD_EVENT, QUARANTINE, LEDGER, DECISION)
+RAW_DICOM = raw_table("dicom", "Headers of DICOM instances", *ATTACHMENT)
+
+TABLES: tuple[Table, ...] = (
+    RAW_HL7V2, RAW_STEWARD, RAW_DICOM, *NORMALISED, STEWARD_EVENT, *IMAGING, QUARANTINE, LEDGER, DECISION,
+)  # fmt: skip
 
 __all__ = [
     "DECISION",
+    "IMAGING",
     "LEDGER",
     "NORMALISED",
     "OBSERVATION",
     "PATIENT",
     "QUARANTINE",
+    "RAW_DICOM",
     "RAW_HL7V2",
     "RAW_STEWARD",
     "SEGMENT",

@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas.fold import Codes, Echo, Events, FieldFold, Fold, Key, Owns, RowFold, Status, key, values_of
 from schemas.table import INSTANT, Field, Table
 from schemas.tables.columns import ORIGIN, text
+from schemas.tables.imaging import IMAGING_INSTANCE, IMAGING_REJECTION, IMAGING_SERIES, IMAGING_STUDY
 from schemas.tables.normalised import (
     ALLERGY_INTOLERANCE,
     APPOINTMENT,
@@ -520,11 +521,69 @@ LOCATION_FOLD = RowFold(LOCATION, (key("place", "source institution key_text", n
                         deleting=_GONE)  # fmt: skip
 ITEM_DEFINITION_FOLD = RowFold(ITEM_DEFINITION, _RECORD, deleting=_GONE)
 
+# Images: what arrives later counts, for a header has no version of its own ------------------------------------------
+
+_NAMES = tuple(
+    tuple(f"{name}_{group}" for group in ("alphabetic", "ideographic", "phonetic"))
+    for name in (
+        "patient_name", "other_patient_name", "referring_physician", "consulting_physician", "physician_of_record",
+        "reading_physician", "requesting_physician", "performing_physician", "operator",
+    )
+)  # fmt: skip
+
+
+def _names_in(table: Table) -> tuple[tuple[str, ...], ...]:
+    there = {field.name for field in table.fields}
+    return tuple(name for name in _NAMES if name[0] in there)
+
+
+IMAGING_STUDY_FOLD = FieldFold(
+    IMAGING_STUDY,
+    (key("study", "source study_instance_uid", needs="study_instance_uid"),),
+    values=values_of(IMAGING_STUDY, _ORIGIN | {"identifiers"}, (), _names_in(IMAGING_STUDY)),
+    sets=("identifiers",),
+    groups=(key("patient", "patient_authority patient_id", needs="patient_id"),),
+)
+"""A study that comes with another patient is a row for each of them: which is right an order or a merge decides."""
+
+IMAGING_SERIES_FOLD = FieldFold(
+    IMAGING_SERIES,
+    (key("series", "source series_instance_uid", needs="series_instance_uid"),),
+    values=values_of(IMAGING_SERIES, _ORIGIN, (), _names_in(IMAGING_SERIES)),
+)
+
+_INSTANCE = (key("instance", "source sop_instance_uid", needs="sop_instance_uid"),)
+_AWAY = frozenset({"REJECTED", "EXPIRED"})
+
+IMAGING_INSTANCE_FOLD = RowFold(
+    IMAGING_INSTANCE,
+    _INSTANCE,
+    status=Status("status", reset=frozenset(), final=frozenset({"CURRENT", *_AWAY}),
+                  raised_codes=frozenset({"REJECTED"})),
+    deleting=(Codes("status", _AWAY),),
+    echoes=(
+        Echo(
+            IMAGING_REJECTION.name,
+            Codes("status", _AWAY),
+            MappingProxyType({name: name for name in ("study_instance_uid", "series_instance_uid",
+                                                      "sop_instance_uid", "status")}),
+            resets=False,
+        ),
+    ),
+)  # fmt: skip
+"""What was rejected stays away, even where it is sent again; what expired comes back with what arrives later."""
+
+IMAGING_REJECTION_FOLD = RowFold(
+    IMAGING_REJECTION,
+    (key("rejection", "source sop_instance_uid document_uid", needs="sop_instance_uid document_uid"),),
+)
+
 FOLDS: tuple[Fold, ...] = (
     PATIENT_FOLD, RELATED_PERSON_FOLD, ENCOUNTER_FOLD, CONDITION_FOLD, PROCEDURE_FOLD, ALLERGY_FOLD,
     COVERAGE_FOLD, SERVICE_REQUEST_FOLD, SPECIMEN_FOLD, REPORT_FOLD, OBSERVATION_FOLD, DOCUMENT_FOLD,
     MEDICATION_REQUEST_FOLD, MEDICATION_DISPENSE_FOLD, MEDICATION_ADMINISTRATION_FOLD, IMMUNIZATION_FOLD,
     APPOINTMENT_FOLD, CHARGE_FOLD, PRACTITIONER_FOLD, LOCATION_FOLD, ITEM_DEFINITION_FOLD,
+    IMAGING_STUDY_FOLD, IMAGING_SERIES_FOLD, IMAGING_INSTANCE_FOLD, IMAGING_REJECTION_FOLD,
 )  # fmt: skip
 """Every fold. Headers, links, findings and what no table takes have no business key and are events, not things."""
 

@@ -49,8 +49,34 @@ ENVELOPE: tuple[Field, ...] = (
 """What a modality reads of a message without parsing its body."""
 
 
-def raw_table(name: str, what: str) -> Table:
-    """The raw table of a modality, ``raw/<name>``."""
+ATTACHMENT: tuple[Field, ...] = (
+    Field(
+        "attachment_uri",
+        pa.string(),
+        "Where the whole object lies that the message is the header of: a path in the lake, or a URI of elsewhere.",
+    ),
+    Field("attachment_size", pa.int64(), "Bytes of the whole object."),
+    Field(
+        "attachment_sha256",
+        pa.string(),
+        "Its SHA-256, in hexadecimal digits; null where it was not read whole.",
+    ),
+    Field(
+        "attachment_etag", pa.string(), "What its store calls its version (ETag); null where there is none."
+    ),
+)
+"""What a raw table has besides, where its messages are the headers of larger objects."""
+
+
+def raw_table(name: str, what: str, *more: Field) -> Table:
+    """The raw table of a modality, ``raw/<name>``.
+
+    Args:
+        name: of the modality.
+        what: its messages.
+        more: further columns, such as ``ATTACHMENT``; land fills each from the record's header of that name, with
+            ``-`` for ``_``.
+    """
     return Table(
         name=f"raw/{name}",
         doc=f"{what}: every byte as received, in the order of arrival.",
@@ -62,6 +88,7 @@ def raw_table(name: str, what: str) -> Table:
                 nullable=False,
             ),
             *RECORD,
+            *more,
             *ENVELOPE,
         ),
         partition_by="landed_month",

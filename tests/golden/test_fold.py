@@ -20,12 +20,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # when started by hand
 
+from pipelines.dicom.modality import DICOM
 from pipelines.fold import aliases_of, join, join_aliases, kept, laid, read, rekeyed, state_of
 from pipelines.hl7v2.modality import HL7V2
 from schemas.fold import Fold, RowFold
 from schemas.source import Source, Sources
 from schemas.table import INSTANT
 from schemas.tables.curated import FOLDS
+from tests.dicom_headers import ROOT, dose_report, header, note
 from tests.stated_rows import RECEIVED, stated_rows
 
 CASES = Path(__file__).parent / "fold"
@@ -124,6 +126,12 @@ def test_every_fold_takes_what_every_family_states() -> None:
         one for one in messages if not HL7V2.envelopes([one], [Source("clinic")])["problem"][0].is_valid
     ]
     tables = rows_of(readable, Source("clinic"))
+    images = [(one, "clinic") for one in (header(CTDIvol=7.5), dose_report(), note("113001", f"{ROOT}9"))]
+    tables |= {
+        name: rows
+        for name, rows in stated_rows(images, Sources.of(Source("clinic")), DICOM).items()
+        if name not in tables
+    }
     for fold in FOLDS:
         rows = tables[fold.table.name]
         aliases = aliases_of(fold, rows)

@@ -1,0 +1,1 @@
+"""DICOM headers: from the bytes of a file up to its pixels to rows of the imaging tables."""

@@ -1,0 +1,1 @@
+"""DICOM as the lake reads it: which attributes become which columns, character sets, kinds of objects."""
