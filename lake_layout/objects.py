@@ -283,6 +283,22 @@ class S3Store:
                 raise
 
 
+def head_of(location: LakeLocation, bucket: str, key: str) -> tuple[int, str] | None:
+    """Size and ETag of an object of any bucket that the lake's keys open; None where there is none.
+
+    Raises:
+        TransportError, LakeError: as those of an ``ObjectStore``; they name the bucket alone.
+    """
+    with s3_faults(f"s3://{bucket}"):
+        try:
+            answer = s3_client(location).head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise
+    return answer["ContentLength"], answer["ETag"].strip('"')
+
+
 def _missing(path: str) -> LakeError:
     return LakeError("OBJECT-MISSING", "an object of the lake is gone", path=path)
 

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ingest": ("jobs.cli.ingest", "ingest_command", "Kafka to tables: land, normalise, curate."),
     "curate": ("jobs.cli.ingest", "curate_command", "Fold new rows into what is true now."),
     "verify": ("jobs.cli.verify", "verify_command", "Prove that nothing is missing and nothing is twice."),
+    "objects": ("jobs.cli.objects", "objects_command", "Look whether the objects that rows name are there."),
     "quarantine": (
         "jobs.cli.quarantine",
         "quarantine_command",

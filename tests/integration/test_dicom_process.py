@@ -64,7 +64,7 @@ def send_until_stored(port: int, number: int, pixels: int) -> None:
 
 
 def test_kill_9_in_the_middle_of_objects_loses_nothing(
-    kafka: KafkaServer, phl_env: dict[str, str], lake_location: LakeLocation, tmp_path: Path
+    kafka: KafkaServer, phl_env: dict[str, str], lake_location: LakeLocation, tmp_path: Path, run_phl: RunPhl
 ) -> None:
     env, port = with_source(phl_env)
     process = Process(env, tmp_path)
@@ -93,6 +93,9 @@ def test_kill_9_in_the_middle_of_objects_loses_nothing(
     assert len(objects) == 8
     assert kept(open_store(lake_location)) == objects
     assert not list((tmp_path / "state" / "spool" / "dicom").iterdir())
+    known = run_phl("objects", "check", "--grace", "0s", "--no-kafka")
+    assert known.returncode == 0
+    assert "8 objects" in known.stdout
 
 
 @pytest.mark.parametrize("which", ["kafka", "s3"])
