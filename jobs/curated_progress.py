@@ -15,6 +15,8 @@ from pipelines.withdrawn import withdrawn_up_to
 from schemas.errors import LakeError
 from schemas.table import Table
 from schemas.tables import curation, identification
+from schemas.tables.coding import CODING, PROGRESS
+from schemas.tables.normalised import OBSERVATION
 
 _LOOKED_AT_TOGETHER = 8
 
@@ -94,10 +96,24 @@ def identified_up_to(lake: Lake) -> dict[str, int] | None:
     return _IDENTITY.up_to(lake)
 
 
+def coded_up_to(lake: Lake) -> int | None:
+    """The version of the observations up to which their codes were looked at; None before they ever were."""
+    try:
+        reached = current_handle(lake, CODING).transaction_version(PROGRESS)
+    except LakeError as error:
+        if error.code != "LAKE-TABLE-MISSING":
+            raise
+        return None
+    return None if reached is None else int(reached)
+
+
 def followed_up_to(lake: Lake) -> dict[str, int]:
     """Versions of normalised tables that all who follow them have reached; without those that nobody follows yet."""
     found: dict[str, int] = {}
     for follower in (_CURATE, _IDENTITY):
         for name, version in (follower.up_to(lake) or {}).items():
             found[name] = min(version, found.get(name, version))
+    coded = coded_up_to(lake)
+    if coded is not None:
+        found[OBSERVATION.name] = min(coded, found.get(OBSERVATION.name, coded))
     return found

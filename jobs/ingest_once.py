@@ -15,6 +15,7 @@ from jobs.run_stages import (
     Context,
     Outcome,
     check_landed,
+    codes_batch,
     curate_batch,
     identify_batch,
     land_batch,
@@ -28,11 +29,14 @@ from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
 
+_AFTER = {"curate": curate_batch, "identity": identify_batch, "codes": codes_batch}
+"""What follows normalised tables, whatever modality their rows are of."""
+
 
 class StageReport(TypedDict):
     """What one stage did: messages, batches, seconds, CPU seconds by step, messages by disposition (normalise only).
 
-    Of curate and identity, rows of normalised tables stand for messages.
+    Of curate, identity and codes, rows of normalised tables stand for messages.
     """
 
     messages: int
@@ -57,7 +61,7 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
     always something new.
 
     Returns:
-        ``<stage> <modality>`` → report; ``curate`` and ``identity`` → report of all modalities.
+        ``<stage> <modality>`` → report; ``curate``, ``identity`` and ``codes`` → report of all modalities.
     """
     report: dict[str, StageReport] = {}
     for context in contexts:
@@ -78,17 +82,17 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
 
 
 def curate_once(contexts: Sequence[Context]) -> dict[str, StageReport]:
-    """Fold all new normalised rows into the curated tables, and find who is who.
+    """Fold all new normalised rows into the curated tables, find who is who, and what codes mean.
 
     Returns:
-        ``curate`` and ``identity`` → report.
+        ``curate``, ``identity`` and ``codes`` → report.
     """
     context = contexts[0]  # whatever modality the rows are of
     for one in contexts:
         prepare(one)
     prepare_curated(context)
     report = {}
-    for stage, run in (("curate", curate_batch), ("identity", identify_batch)):
+    for stage, run in _AFTER.items():
         upkeep, done = Maintenance(stage), _nothing_yet()
         _all_batches(run, 1, context, upkeep, done)
         upkeep.now(context)

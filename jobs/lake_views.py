@@ -6,7 +6,8 @@ connection can do nothing outside itself: no file, no network, no settings.
 
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
 ``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names;
-``curated_person.*`` with the person that each row is about. Where a time is asked for, ``curated.*`` shows them as
+``curated_person.*`` with the person that each row is about, ``curated_coded.observation`` with what codes and units
+mean. Where a time is asked for, ``curated.*`` shows them as
 they were then instead. ``curated.order_alias`` is a view of others.
 """
 
@@ -24,12 +25,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from jobs.coded_views import show_coded
 from jobs.order_alias import ORDER_ALIAS, SAID_IN, order_alias_sql
 from jobs.person_views import show_persons
 from lake_layout.lake import Lake
 from schemas.errors import LakeError
 from schemas.table import Field, Table
 from schemas.tables import TABLES
+from schemas.tables.coding import CODES_TABLES
 from schemas.tables.curated import CURATED, HIDDEN
 from schemas.tables.curation import CURATE_TABLES
 from schemas.tables.identification import IDENTITY_TABLES
@@ -101,7 +104,7 @@ class LakeViews:
 @contextmanager
 def lake_views(
     lake: Lake,
-    tables: Sequence[Table] = (*TABLES, *CURATE_TABLES, *IDENTITY_TABLES),
+    tables: Sequence[Table] = (*TABLES, *CURATE_TABLES, *IDENTITY_TABLES, *CODES_TABLES),
     *,
     at_once: bool = True,
     leave_out: Callable[[View], Collection[str]] = lambda _: (),
@@ -141,6 +144,7 @@ def lake_views(
                 connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
             show_persons(connection, [view.table for view in opened])
+            show_coded(connection, [view.table for view in opened])
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

@@ -9,6 +9,7 @@ from jobs.run_stages import Context, Outcome, normalised_up_to
 from lake_layout.maintain import forget_claims, maintain, maintain_all
 from pipelines.batch_memory import collect_cycles
 from schemas.table import Table
+from schemas.tables.coding import CODES_TABLES
 from schemas.tables.curation import CURATE_TABLES
 from schemas.tables.identification import IDENTITY_TABLES
 from schemas.tables.ops import LEDGER, QUARANTINE
@@ -19,7 +20,7 @@ EVERY = 10
 
 @dataclass
 class Maintenance:
-    """Keeps the tables of a stage (``land``, ``normalise``, ``curate``, ``identity``) in shape, some after each batch.
+    """Keeps a stage's tables in shape, some after each batch: land, normalise, curate, identity or codes.
 
     Attributes:
         stage: whose tables.
@@ -48,6 +49,8 @@ class Maintenance:
             return CURATE_TABLES
         if self.stage == "identity":
             return IDENTITY_TABLES
+        if self.stage == "codes":
+            return CODES_TABLES
         return (modality.raw,) if self.stage == "land" else (*modality.tables, QUARANTINE, LEDGER)
 
     def _maintain(self, context: Context, tables: tuple[Table, ...]) -> None:

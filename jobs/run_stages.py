@@ -62,9 +62,11 @@ from schemas.errors import ConfigError, IngestError, LakeError
 from schemas.modality import Modality
 from schemas.source import Sources
 from schemas.table import Table
-from schemas.tables import curation, identification
+from schemas.tables import coding, curation, identification
+from schemas.tables.coding import CODES_TABLES
 from schemas.tables.curation import CURATE_TABLES, CURATION, NORMALISED_OF
 from schemas.tables.identification import IDENTIFICATION, IDENTITY_TABLES, STATING
+from schemas.tables.normalised import OBSERVATION
 from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
 
 log = structlog.get_logger(__name__)
@@ -292,8 +294,8 @@ def plan_again(context: Context, progress: Progress) -> Plan | None:
 
 
 def prepare_curated(context: Context) -> None:
-    """Create what is missing: the tables of the curate stage, and of identity."""
-    context.lake.create_missing((*CURATE_TABLES, *IDENTITY_TABLES))
+    """Create what is missing: the tables of the curate stage, of identity, and of codes."""
+    context.lake.create_missing((*CURATE_TABLES, *IDENTITY_TABLES, *CODES_TABLES))
 
 
 def curate_batch(context: Context) -> Outcome | None:
@@ -332,6 +334,35 @@ def identify_batch(context: Context) -> Outcome | None:
 def identify_lag(context: Context) -> int:
     """Rows of normalised tables that are not taken into who is who yet."""
     return sum(waiting for _, waiting in unidentified(context.lake).values())
+
+
+def codes_batch(context: Context) -> Outcome | None:
+    """Say what codes and units of new observations mean; of all, where a map was loaded. None where nothing is new.
+
+    One commit on one table decides it, so there is no claim.
+    """
+    from pipelines.codes.keep import coded_up_to, is_outdated, keep_current
+
+    started = time.monotonic()
+    lake = context.lake
+    done = coded_up_to(lake)
+    newest = newest_version(lake, OBSERVATION)
+    end = _next_end(context, OBSERVATION, done, newest, context.limits.curated_rows)
+    if end is None and not is_outdated(lake):
+        return None
+    kept = keep_current(lake, end or done)
+    seconds = time.monotonic() - started
+    log.info("codes_kept", rows=kept.rows, combinations=kept.combinations, seconds=round(seconds, 3))
+    return Outcome(coding.STAGE, kept.version, kept.rows, seconds, {})
+
+
+def codes_lag(context: Context) -> int:
+    """Observations whose codes and units are not looked at yet; 1 where only a map is newer."""
+    from pipelines.codes.keep import coded_up_to, is_outdated
+
+    lake = context.lake
+    waiting = files_added(lake, OBSERVATION, coded_up_to(lake), newest_version(lake, OBSERVATION))
+    return sum(file.rows for file in waiting) or int(is_outdated(lake))
 
 
 def _next_rows(

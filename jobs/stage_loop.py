@@ -15,6 +15,8 @@ from jobs.run_stages import (
     Context,
     Outcome,
     check_landed,
+    codes_batch,
+    codes_lag,
     curate_batch,
     curate_lag,
     identify_batch,
@@ -36,10 +38,11 @@ STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context],
     "normalise": (normalise_batch, normalise_lag),
     "curate": (curate_batch, curate_lag),
     "identity": (identify_batch, identify_lag),
+    "codes": (codes_batch, codes_lag),
 }
 """Stage → (run one batch, how many messages, or rows of tables, are left)."""
 
-BESIDE = {"curate": ("curate", "identity")}
+BESIDE = {"curate": ("curate", "identity", "codes")}
 """Stages whose batches one worker runs in turn."""
 
 

@@ -30,7 +30,7 @@ EVERY_MODALITY: Final = "all"
 _OF = ["stage", "modality"]
 MESSAGES = Counter(
     "phl_stage_messages",
-    "Messages that a stage took in (land: landed; curate, identity: rows of normalised tables).",
+    "Messages that a stage took in (land: landed; curate, identity, codes: rows of normalised tables).",
     _OF,
 )
 BATCHES = Counter("phl_stage_batches", "Batches that a stage committed.", _OF)
@@ -122,7 +122,7 @@ def begin(stages: Sequence[str], modalities: Sequence[str]) -> None:
     """Show every stage from the start; nothing is known of earlier times, so lag in seconds counts from now."""
     for stage in stages:
         if stage == "curate":
-            for name in ("curate", "identity"):
+            for name in ("curate", "identity", "codes"):
                 TAKEN_IN_UNTIL.labels(name, EVERY_MODALITY).set(time.time())
             continue
         for modality in modalities:

@@ -56,6 +56,8 @@ DIFFERENCES: Final = {
     "CURATED-DIFFERS": "a curated table says otherwise of things than all that was normalised makes of them",
     "CURATED-INDEX": "the local key index has things in other months than the curated table; remove its folder",
     "IDENTITY-DIFFERS": "a table of who is who says otherwise than all that was normalised makes of it",
+    "CODES-DIFFER": "ops/coding says otherwise than its rule makes of the concept maps; remove the table, ingest again",
+    "CODES-MISSING": "ops/coding lacks codes that observations have; remove the table, ingest again",
     "RAW-TABLE-UNKNOWN": "rows speak of a raw table that is not known",
     "OFFSET-GAP": "offsets were never landed and Kafka does not explain why",
     "OFFSET-AHEAD": "raw holds offsets that landing says it has not reached",

@@ -75,7 +75,7 @@ def curate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
-    """Fold the normalised rows that are new into the curated tables: what is true now, a row per thing; who is who."""
+    """Fold the normalised rows that are new into the curated tables: what is true now; who is who; codes."""
     from jobs.settings import load_settings
 
     _once(load_settings(config), ["curate"], config, accept_loss=False, as_json=as_json)

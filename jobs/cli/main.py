@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Decide who is who; list what needs a decision.",
     ),
     "reprocess": ("jobs.cli.reprocess", "reprocess_command", "Have the messages of a range read again."),
+    "codes": ("jobs.cli.codes", "codes_command", "Map local codes to LOINC; list what is not mapped."),
     "query": ("jobs.cli.query", "query_command", "SQL over the lake's tables."),
     "simulate": ("jobs.cli.simulate", "simulate_command", "A synthetic city's traffic, and its truth."),
     "demo": ("jobs.cli.demo", "demo_command", "All of it in one go."),

@@ -28,7 +28,7 @@ def verify_command(
         bool,
         typer.Option(
             "--deep",
-            help="Fold all that was normalised again, find who is who again, and compare with the tables.",
+            help="Fold all that was normalised again, find who is who and what codes mean, and compare.",
         ),
     ] = False,
     ask_kafka: Annotated[
@@ -54,6 +54,7 @@ def verify_command(
     lake, prefix = Lake(settings.lake_location()), settings.kafka.topic_prefix
     report = verify_lake(lake, MODALITIES, kafka, topic_prefix=prefix, since=start)
     if deep:
+        from jobs.verify_codes import verify_codes
         from jobs.verify_curated import verify_curated
         from jobs.verify_identity import verify_identity
         from lake_layout.sorted_runs import IndexLocation
@@ -61,6 +62,7 @@ def verify_command(
         index = IndexLocation(str(settings.index_dir))
         report.differences.extend(verify_curated(lake, settings.sources(), index))
         report.differences.extend(verify_identity(lake, settings.sources()))
+        report.differences.extend(verify_codes(lake))
     if as_json:
         typer.echo(json.dumps(as_dict(report, strict=strict)))
     else:

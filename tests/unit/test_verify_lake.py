@@ -331,7 +331,7 @@ def test_every_code_is_explained() -> None:
         f"{prefix}-{end}" for prefix in ("QUARANTINE", "ROWS") for end in ("MISSING", "DOUBLED", "SURPLUS")
     } | {"DISPOSITION-DOUBLED", "DISPOSITION-UNFOUNDED"}
     of_files = {"FILE-MISSING", "FILE-SIZE", "FILE-UNREADABLE", "TABLE-MISSING", "TABLE-REPLACED"}
-    of_curated = {"CURATED-DIFFERS", "CURATED-INDEX", "IDENTITY-DIFFERS"}
+    of_curated = {"CURATED-DIFFERS", "CURATED-INDEX", "IDENTITY-DIFFERS", "CODES-DIFFER", "CODES-MISSING"}
     assert written | made | of_files | of_curated == set(DIFFERENCES)
 
 

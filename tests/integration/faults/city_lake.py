@@ -19,6 +19,7 @@ from jobs.soak.warm import Ended, Warm
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from schemas.source import Source
+from schemas.tables.coding import CODING
 from schemas.tables.curation import CURATE_TABLES, CURATION
 from schemas.tables.identity import IDENTITY
 from tests.integration.setting import header_or_none, rows_of, send
@@ -110,7 +111,7 @@ class CityLake:
 
     def assert_like(self, calm: CityLake) -> None:
         """Every curated row is that of a lake to which nothing happened."""
-        for table in (*CURATE_TABLES, *IDENTITY):
+        for table in (*CURATE_TABLES, *IDENTITY, CODING):
             if table is not CURATION:
                 mine = rows_of(self.lake, table, but=BATCH_COLUMNS)
                 assert mine == rows_of(calm.lake, table, but=BATCH_COLUMNS), table.name
