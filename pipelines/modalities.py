@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipelines.dicom.modality import DICOM
 from pipelines.hl7v2.modality import HL7V2
+from pipelines.lab.modality import LAB
 from pipelines.steward.modality import STEWARD
 from schemas.modality import Modality
 
-MODALITIES: tuple[Modality, ...] = (HL7V2, STEWARD, DICOM)
+MODALITIES: tuple[Modality, ...] = (HL7V2, STEWARD, LAB, DICOM)

@@ -204,6 +204,59 @@ STEWARD_FINDINGS: tuple[Finding, ...] = (
 )
 """Findings on events of stewards."""
 
+LAB_FILE_FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        "LAB-FILE-MAPPING",
+        Severity.QUARANTINED,
+        "The source of the result file has no mapping that says what its columns are.",
+    ),
+    Finding(
+        "LAB-FILE-CHARSET",
+        Severity.QUARANTINED,
+        "The result file is in no character set that could be found.",
+    ),
+    Finding(
+        "LAB-FILE-HEADER",
+        Severity.QUARANTINED,
+        "A column that the mapping names is not among the headings of the result file, or is there several times.",
+    ),
+    Finding(
+        "LAB-LINE-BYTES", Severity.QUARANTINED, "The line is not in the file's character set, or has NULs."
+    ),
+    Finding(
+        "LAB-LINE-QUOTES", Severity.QUARANTINED, "A quote is not closed, or not at the end of its column."
+    ),
+    Finding(
+        "LAB-LINE-COLUMNS",
+        Severity.QUARANTINED,
+        "The line has not as many columns as the others, or a character lies across two fixed columns.",
+    ),
+    Finding(
+        "LAB-LINE-TIME",
+        Severity.QUARANTINED,
+        "A time that orders results, or that the mapping needs, is in none of the forms that the mapping has.",
+    ),
+    Finding(
+        "LAB-LINE-INCOMPLETE",
+        Severity.QUARANTINED,
+        "The line has nothing in a column that the mapping needs, names no test, or neither patient nor order.",
+    ),
+    Finding(
+        "LAB-CHARSET-MISMATCH",
+        Severity.WARNING,
+        "The result file is not in the character set that the mapping says; another was used.",
+    ),
+    Finding(
+        "LAB-TIME-INVALID", Severity.WARNING, "A date or time is in none of the forms that the mapping has."
+    ),
+    Finding(
+        "LAB-STATUS-UNKNOWN",
+        Severity.WARNING,
+        "The mapping does not say what a status means; the result counts as preliminary.",
+    ),
+)
+"""Findings on result files of laboratories; of one that is quarantined alone the place is the line's number."""
+
 FINDINGS = MappingProxyType(
     {
         finding.code: finding
@@ -213,6 +266,7 @@ FINDINGS = MappingProxyType(
             *IDENTITY_FINDINGS,
             *STEWARD_FINDINGS,
             *DICOM_FINDINGS,
+            *LAB_FILE_FINDINGS,
         )
     }
 )

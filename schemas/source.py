@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from schemas.lab.result_file import ResultFile
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -29,6 +31,7 @@ class Source:
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.
         patient_id_role: what Patient ID (0010,0020) of its images holds: the patient's number, or an examination's.
+        result_file: how its result files are read; None where it drops none.
         orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """
 
@@ -45,6 +48,7 @@ class Source:
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
     patient_id_role: Literal["patient", "examination"] = "patient"
+    result_file: ResultFile | None = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ RAW_HL7V2 = raw_table("hl7v2", "HL7 v2 messages")
 
 RAW_STEWARD = raw_table("steward", "Events of stewards")
 
+RAW_LAB = raw_table("lab", "Messages of laboratory instruments, and files of results")
 RAW_DICOM = raw_table("dicom", "Headers of DICOM instances", *ATTACHMENT)
 
 TABLES: tuple[Table, ...] = (
-    RAW_HL7V2, RAW_STEWARD, RAW_DICOM, *NORMALISED, STEWARD_EVENT, *IMAGING, QUARANTINE, LEDGER, DECISION,
+    RAW_HL7V2, RAW_STEWARD, RAW_LAB, RAW_DICOM, *NORMALISED, STEWARD_EVENT, *IMAGING, QUARANTINE, LEDGER, DECISION,
 )  # fmt: skip
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "QUARANTINE",
     "RAW_DICOM",
     "RAW_HL7V2",
+    "RAW_LAB",
     "RAW_STEWARD",
     "SEGMENT",
     "STEWARD_EVENT",
