@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from connectors.kafka.connection import KafkaConnection
     from jobs.services.state import Services
     from lake_layout.location import LakeLocation
+    from schemas.lab.result_file import ResultFile
 
 DEFAULT_FILE = Path("phl.toml")
 DEFAULT_STATE_DIR = Path(".phl")
@@ -281,6 +282,13 @@ class SourceSettings(_Section):
         calling_ae_titles: the AE titles that it may call itself (DICOM); none for any.
         max_associations: that it may have open at a time (DICOM).
         tls: at its port, instead of ``listen.tls``.
+        path: folder, or ``s3://bucket/prefix``, that its files are dropped in (files).
+        glob: names of them, such as ``*.csv``.
+        mapping: file that says how they are read (``jobs.result_file_mapping``).
+        done_marker: what follows a file's name in that of the marker that says that it is whole; empty: it is once it
+            has not changed for ``settle``.
+        settle: see there.
+        move_to: folder that files are moved to once they are taken; none leaves them.
         others: see ``schemas.source.Source``.
     """
 
@@ -305,6 +313,12 @@ class SourceSettings(_Section):
     calling_ae_titles: tuple[AeTitle, ...] = ()
     max_associations: int = Field(default=16, ge=1, le=1_000)
     tls: TlsSettings | None = None
+    path: str | None = Field(default=None, min_length=1)
+    glob: str = Field(default="*", min_length=1)
+    mapping: Path | None = None
+    done_marker: str = Field(default="", pattern=r"^[^/]*$")
+    settle: Duration = 2.0
+    move_to: Path | None = None
 
     @model_validator(mode="after")
     def _reached(self) -> SourceSettings:
@@ -324,6 +338,18 @@ class SourceSettings(_Section):
             raise ValueError(f"size_limit may be {SIZE_LIMITS[self.protocol]} bytes at most")
         if self.tls is not None and self.port is None:
             raise ValueError("tls is for a port of its own: give it one in port")
+        return self
+
+    @model_validator(mode="after")
+    def _dropped(self) -> SourceSettings:
+        if self.protocol == "files" and (self.path is None or self.mapping is None):
+            raise ValueError("a source that drops files needs path, where, and mapping, how they are read")
+        if self.protocol != "files" and (self.path or self.mapping or self.move_to or self.done_marker):
+            raise ValueError(
+                "path, mapping, move_to and done_marker are for files: leave them out, or set protocol to files"
+            )
+        if self.move_to is not None and (self.path or "").startswith("s3://"):
+            raise ValueError("objects are not moved: leave move_to out")
         return self
 
     def _size_limit(self) -> int:
@@ -347,7 +373,20 @@ class SourceSettings(_Section):
             orders_at_word=self.orders_at_word,
             patient_id_role=self.patient_id_role,
             owned_authorities=self.owned_authorities,
+            result_file=self._result_file(),
         )
+
+    def _result_file(self) -> ResultFile | None:
+        """The mapping of its files.
+
+        Raises:
+            ConfigError: ``CONFIG-MAPPING``.
+        """
+        if self.mapping is None:
+            return None
+        from jobs.result_file_mapping import load_mapping
+
+        return load_mapping(self.mapping, f"sources.{self.name}.mapping")
 
 
 class _Environment(PydanticBaseSettingsSource):
@@ -398,6 +437,8 @@ class Settings(BaseSettings):
             marks: tuple[object, ...] = (source.port, source.peer, source.facility)
             if source.protocol == "dicom":
                 marks = (*marks, source.ae_title, source.calling_ae_titles)
+            if source.protocol == "files":
+                marks = (source.path, source.glob)
             if any(mark is not None for mark in marks) and marks in told_apart:
                 raise ValueError(
                     f"sources: {told_apart[marks]} and {source.name} are told apart by nothing: give one another"
@@ -608,6 +649,10 @@ def _resolve(tree: dict[str, Any], folder: Path) -> None:
         if isinstance(tls, dict):
             paths = {name: value for name, value in tls.items() if isinstance(value, str)}
             tls.update({name: str(folder / Path(value).expanduser()) for name, value in paths.items()})
+        for name in ("path", "mapping", "move_to") if isinstance(section, dict) else ():
+            value = section.get(name)
+            if isinstance(value, str) and value and "://" not in value:
+                section[name] = str(folder / Path(value).expanduser())
 
 
 def _is_setting(variable: str) -> bool:

@@ -18,6 +18,8 @@ ALL_STAGES: Final = ("land", "normalise", "curate")
 LATER_STAGES: Final = ("normalise", "curate")
 UPKEEP: Final = ("upkeep",)
 """Not a stage: what keeps tables in shape between the batches of all stages."""
+COLLECT: Final = ("collect",)
+"""Not a stage: what takes in files that are dropped."""
 
 
 class FailPoint(NamedTuple):
@@ -62,6 +64,8 @@ FAIL_POINTS: Final = (
     FailPoint("after-vacuum", UPKEEP, "files that left the table are deleted, the log is not cleaned"),
     FailPoint("log-entry-deleted", UPKEEP, "one entry of the log is removed, others that may go are not"),
     FailPoint("claim-deleted", UPKEEP, "one claim of long ago is removed, others are not"),
+    FailPoint("files-sent", COLLECT, "Kafka has files that were dropped, none is marked as taken"),
+    FailPoint("file-marked", COLLECT, "one of them is marked as taken, others are not, none is moved"),
 )
 """Every place, in the order in which a batch comes by."""
 

@@ -61,6 +61,12 @@ def _refused(settings: Settings) -> list[Problem]:
         except IngestError as error:
             name = str(error.coordinates.get("setting", "properties"))
             problems.append(Problem(f"kafka.properties.{name}", error.message))
+    for number, source in enumerate(settings.source_settings):
+        if source.mapping is not None:
+            from jobs.result_file_mapping import read_mapping
+
+            _, wrong = read_mapping(source.mapping)
+            problems += [Problem(f"sources[{number}].mapping", text) for text in wrong]
     if settings.lake.uri is not None:
         try:
             settings.lake_location()

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("jobs.cli.status", "status_command", "Say whether the services are up."),
     "listen": ("jobs.cli.listen", "listen_command", "Take what senders send, each protocol at its ports."),
     "send": ("jobs.cli.send", "send_command", "Send files over MLLP and show the answers."),
+    "collect": ("jobs.cli.collect", "collect_command", "Take in files that laboratories drop."),
     "load": ("jobs.cli.load", "load_command", "Take in files of HL7 v2 messages."),
     "harvest": (
         "jobs.cli.harvest",
