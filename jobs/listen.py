@@ -116,7 +116,12 @@ def services_of(settings: Settings, port: int | None) -> list[ProtocolService]:
         ConfigError: ``LISTEN-PROTOCOL`` where a source speaks one that nothing listens for.
     """
     services = [mllp_service(settings, port)]
-    if any(source.protocol == "dicom" for source in settings.source_settings):
+    spoken = {source.protocol for source in settings.source_settings}
+    if "astm" in spoken:
+        from jobs.listen_astm import astm_service
+
+        services.append(astm_service(settings))
+    if "dicom" in spoken:
         from jobs.listen_dicom import dicom_service  # late: pynetdicom takes a while to import
 
         services.append(dicom_service(settings))

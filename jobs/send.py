@@ -11,6 +11,7 @@ from connectors.mllp.client import Acknowledgement, MllpClient
 from schemas.errors import IngestError, MessageError
 
 NOT_STORED = ("AE", "CE")
+ACCEPTED = ("AA", "CA", "ACK")
 RETRY_SECONDS = 1.0
 
 
@@ -19,18 +20,21 @@ class Sent:
     """What came of sending.
 
     Attributes:
-        answers: (MSA-1, reason) → how many messages; the reason is empty where all is well.
+        answers: (MSA-1, or ACK and NAK of an instrument's host; reason) → how many messages; the reason is empty
+            where all is well.
         unanswered: messages for which no answer came though one had to.
         not_asked: messages that ask for no answer (MSH-15, MSH-16), or only in case of an error, and got none.
+        replies: messages with which an instrument's queries were answered.
     """
 
     answers: dict[tuple[str, str], int] = field(default_factory=dict)
     unanswered: int = 0
     not_asked: int = 0
+    replies: list[bytes] = field(default_factory=list)
 
     @property
     def codes(self) -> dict[str, int]:
-        """MSA-1 → how many messages."""
+        """MSA-1, or ACK and NAK → how many messages."""
         found: dict[str, int] = {}
         for (code, _), count in sorted(self.answers.items()):
             found[code] = found.get(code, 0) + count
@@ -51,7 +55,7 @@ class Sent:
 
     @property
     def accepted(self) -> int:
-        return self.codes.get("AA", 0) + self.codes.get("CA", 0)
+        return sum(self.codes.get(code, 0) for code in ACCEPTED)
 
     @property
     def failed(self) -> int:

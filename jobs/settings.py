@@ -18,6 +18,7 @@ import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -144,6 +145,11 @@ DICOM_SIZE_LIMIT: Final = 4 * 1024 * MEBIBYTE
 
 OWN_PORT: Final[frozenset[Protocol]] = frozenset({"astm", "dicom"})
 """Protocols whose messages do not say whose they are: a source of these has a port of its own."""
+
+IDLE_SECONDS: Final[Mapping[Protocol, float]] = MappingProxyType(
+    {"mllp": 300.0, "astm": 86_400.0, "dicom": 300.0, "files": 300.0}
+)
+"""Silence after which a connection is closed, unless the source says so: instruments keep theirs open overnight."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 _AE_TITLE: Final = r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?"
@@ -299,7 +305,7 @@ class SourceSettings(_Section):
     time_zone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
     processing_ids: tuple[str, ...] = ("P", "")
     size_limit: ByteSize = Field(default=ByteSize(32 * MEBIBYTE), ge=1)
-    idle_timeout: Duration = 300.0
+    idle_timeout: Duration | None = None
     patient_authorities: tuple[str, ...] = ()
     order_id_scope: Literal["ever", "year", "month", "day"] = "ever"
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
@@ -366,7 +372,7 @@ class SourceSettings(_Section):
             time_zone=self.time_zone,
             processing_ids=self.processing_ids,
             size_limit=self._size_limit(),
-            idle_timeout=self.idle_timeout,
+            idle_timeout=self.idle_timeout or IDLE_SECONDS[self.protocol],
             patient_authorities=self.patient_authorities,
             order_id_scope=self.order_id_scope,
             visit_number_scope=self.visit_number_scope,

@@ -103,7 +103,7 @@ TEMPLATE = """\
 #processing_ids = ["P", ""]
 # Larger messages are refused (AR; DICOM: A700). An object that comes by DICOM may have 4 GiB, if nothing is said.
 #size_limit = "32 MiB"
-# Silence after which a connection is closed.
+# Silence after which a connection is closed; of "astm" a day.
 #idle_timeout = "5m"
 # Which of a patient's identifiers keeps messages of one patient together, by assigning authority (PID-3.4).
 #patient_authorities = ["CITY", "COUNTY"]

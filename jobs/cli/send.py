@@ -24,22 +24,27 @@ def send_command(
     ],
     to: Annotated[str, typer.Option(help="HOST:PORT of a listener.")] = "127.0.0.1:2575",
     protocol: Annotated[
-        Literal["mllp", "dicom"],
-        typer.Option(help="How to send: HL7 v2 over MLLP, or DICOM files by C-STORE."),
+        Literal["mllp", "astm", "dicom"],
+        typer.Option(
+            help="How to send: HL7 v2 over MLLP, LIS2-A2 records (H to L) as an instrument, DICOM files by C-STORE."
+        ),
     ] = "mllp",
     called: Annotated[str, typer.Option(help="DICOM: AE title of the listener.")] = "PHL",
     calling: Annotated[str, typer.Option(help="DICOM: own AE title.")] = "PHL-SEND",
     connections: Annotated[int, typer.Option(min=1, help="Connections at once.")] = 1,
     patience: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 60.0,
     retries: Annotated[
-        int, typer.Option(min=0, help="Send again what is answered AE, CE or A700, so often.")
+        int, typer.Option(min=0, help="Send again what is answered AE, CE, NAK or A700, so often.")
     ] = 0,
     ca: Annotated[Path | None, typer.Option(help="Use TLS; trust certificates signed by this one.")] = None,
     cert: Annotated[Path | None, typer.Option(help="Own certificate (mutual TLS).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
-    """Send files of HL7 v2 messages, or DICOM files, and show the answers; exit 1 where any was not accepted."""
+    """Send files of HL7 v2, of an instrument's records, or of DICOM, and show the answers.
+
+    Exit 1 where any was not accepted.
+    """
     host, port = address(to)
     if protocol == "dicom":
         from connectors.dicom.client import Target
@@ -50,10 +55,14 @@ def send_command(
     import asyncio
 
     from jobs.send import send_all
+    from jobs.send_astm import send_all_astm
 
+    send, messages = (
+        (send_all_astm, _astm_messages(files)) if protocol == "astm" else (send_all, _messages(files))
+    )
     sent = asyncio.run(
-        send_all(
-            _messages(files),
+        send(
+            messages,
             host,
             port,
             connections=connections,
@@ -70,7 +79,7 @@ def send_command(
             "not_asked": sent.not_asked,
             "codes": sent.codes,
             "reasons": sent.reasons,
-        }
+        } | ({"replies": [_text(reply) for reply in sent.replies]} if protocol == "astm" else {})
         typer.echo(json.dumps(report))
     else:
         _show(sent)
@@ -119,7 +128,16 @@ def _show(sent: Sent) -> None:
         "messages",
         [("no answer came", sent.unanswered), ("none was asked for", sent.not_asked)],
     )
+    from jobs.print_rows import shown
+
+    for reply in sent.replies:
+        for record in _text(reply).split("\r")[:-1]:
+            typer.echo(f"answered  {shown(record)}")
     typer.echo(f"sent {sent.total:,} messages, {sent.accepted:,} accepted")
+
+
+def _text(reply: bytes) -> str:
+    return reply.decode("utf-8", "replace")
 
 
 def address(text: str, option: str = "--to") -> tuple[str, int]:
@@ -141,6 +159,14 @@ def _messages(paths: list[Path]) -> Iterator[bytes]:
     for file in find_files(paths):
         with file.path.open("rb") as opened:
             yield from stream_messages(opened)
+
+
+def _astm_messages(paths: list[Path]) -> Iterator[bytes]:
+    from connectors.astm.client import messages_of
+    from jobs.load_files import find_files
+
+    for file in find_files(paths):
+        yield from messages_of(file.path.read_bytes())
 
 
 def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

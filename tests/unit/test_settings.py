@@ -263,6 +263,14 @@ def test_sources_carry_their_settings(tmp_path: Path) -> None:
     assert (matched.port, matched.peer, matched.facility) == (2600, "10.1.0.0/16", "COUNTY")
 
 
+def test_lines_of_instruments_may_be_silent_for_longer(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path, "[[sources]]\nname = 'a'\nprotocol = 'astm'\nport = 4001\n[[sources]]\nname = 'b'\n"
+    )
+    assert settings.sources().get("a").idle_timeout == 86_400
+    assert settings.sources().get("b").idle_timeout == 300
+
+
 def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, 'state_dir = "state"\n[lake]\nuri = "lake"')
     assert settings.state_dir == tmp_path / "state"
