@@ -16,6 +16,7 @@ MODULES = (
     "benchmarks.ingest",
     "benchmarks.listener",
     "benchmarks.latency",
+    "benchmarks.harvest",
 )
 
 

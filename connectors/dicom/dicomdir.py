@@ -8,14 +8,11 @@ import struct
 import warnings
 from typing import Final
 
-import pydicom
-from pydicom.errors import InvalidDicomError
-
 _FAULTS: Final = (
-    InvalidDicomError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
-    NotImplementedError, RecursionError, struct.error,
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
+    RecursionError, struct.error,
 )  # fmt: skip
-"""What pydicom raises at damaged files."""
+"""What pydicom raises at damaged files, beside an error of its own."""
 _VERSION: Final = re.compile(r"(;\d+)?$")
 
 
@@ -28,6 +25,9 @@ def referenced(data: bytes) -> frozenset[str] | None:
     Returns:
         None where it cannot be read.
     """
+    import pydicom  # noqa: PLC0415 - it takes a while, and few archives have a DICOMDIR
+    from pydicom.errors import InvalidDicomError  # noqa: PLC0415
+
     names = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -37,7 +37,7 @@ def referenced(data: bytes) -> frozenset[str] | None:
                 parts = record.get("ReferencedFileID") or ()
                 if parts:
                     names.add(named("/".join([parts] if isinstance(parts, str) else parts)))
-        except _FAULTS:
+        except (InvalidDicomError, *_FAULTS):
             return None
     return frozenset(names)
 

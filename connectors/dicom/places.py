@@ -126,7 +126,7 @@ class FolderPlace:
     """
 
     root: bytes
-    workers: int = 2
+    workers: int = 4  # of a disk nearby fewer would do; a folder of another machine answers late
     first: int = 8 * 1024
 
     @classmethod
