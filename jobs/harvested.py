@@ -20,7 +20,7 @@ import xxhash
 from connectors.dicom.places import Found
 from schemas.errors import LakeError, TransportError
 
-_EVERY_THINGS: Final = 2_000
+_EVERY_THINGS: Final = 500
 _EVERY_SECONDS: Final = 2.0
 _PATIENCE: Final = 60.0
 """Seconds to wait for another harvest that is writing."""

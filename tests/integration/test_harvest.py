@@ -15,11 +15,15 @@ import pydicom
 from connectors.dicom.header import Cut, find_cut
 from connectors.dicom.record import DICOM_TOPIC
 from connectors.kafka.ranges import OffsetRange, read_range
-from connectors.kafka.topics import describe_topic
+from connectors.kafka.topics import describe_topic, ensure_topic
+from connectors.routing import HL7_TOPIC
 from jobs.harvest import name_hash
 from lake_layout.objects import s3_client
 from tests.conftest import ROOT, KafkaServer, RunPhl, S3Server, phl_command
 from tests.dicom_files import DATA, SENTINEL, SMALL, fill, pack, small
+
+COUNT = 900
+"""Images that a harvest is killed among: it remembers what Kafka confirmed after each 500."""
 
 
 def landed(kafka: KafkaServer, env: Mapping[str, str]) -> Iterator[tuple[bytes, Mapping[str, bytes]]]:
@@ -123,20 +127,19 @@ def test_an_s3_prefix_is_read_by_ranges_and_taken_again_where_it_changed(
     assert (one["looked_at"], one["delivered"]) == (1, 1)
 
 
-def test_a_harvest_that_is_killed_goes_on_where_it_was(
+def test_a_harvest_that_is_killed_goes_on_where_it_was_and_nothing_is_there_twice(
     kafka: KafkaServer, run_phl: RunPhl, phl_env: Mapping[str, str], tmp_path: Path
 ) -> None:
     archive = tmp_path / "archive"
-    fill(archive, 6_000)
+    fill(archive, COUNT)
     command = phl_command("harvest", archive, "--source", "pacs", "--workers", "1")
     process = subprocess.Popen(
         command, cwd=ROOT, env=dict(phl_env), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    memory = Path(
-        phl_env["PHL_STATE_DIR"], "harvest", f"{phl_env['PHL_KAFKA_TOPIC_PREFIX']}{DICOM_TOPIC}-pacs.sqlite"
-    )
+    name = f"{phl_env['PHL_KAFKA_TOPIC_PREFIX']}{DICOM_TOPIC}-pacs.sqlite"
+    memory = Path(phl_env["PHL_STATE_DIR"], "harvest", name)
     while process.poll() is None and not settled(memory):
-        time.sleep(0.02)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     before = settled(memory)
@@ -145,12 +148,22 @@ def test_a_harvest_that_is_killed_goes_on_where_it_was(
     answer = run_phl("harvest", archive, "--source", "pacs", "--json")
     assert answer.returncode == 0, answer.stderr
     report = json.loads(answer.stdout)
-    assert report["known"] == before
-    assert report["delivered"] == 6_000 - before
+    assert (report["known"], report["delivered"]) == (before, COUNT - before)
+    third = run_phl("harvest", archive, "--source", "pacs", "--json", "--again", "--limit", "40")
+    assert json.loads(third.stdout)["delivered"] == 40
     found = uris(kafka, phl_env)
-    assert len(set(found)) == 6_000
-    third = json.loads(run_phl("harvest", archive, "--source", "pacs", "--json").stdout)
-    assert (third["known"], third["delivered"]) == (6_000, 0)
+    assert len(set(found)) == COUNT
+    assert len(found) >= COUNT + 40
+
+    ensure_topic(kafka.connection, phl_env["PHL_KAFKA_TOPIC_PREFIX"] + HL7_TOPIC, 1)  # as phl up does
+    ingested = run_phl("ingest", "--once")
+    assert ingested.returncode == 0, ingested.stderr
+    sql = " UNION ALL ".join(
+        f"SELECT count(*) AS n, count(DISTINCT sop_instance_uid) AS d, count(attachment_uri) AS u FROM {table}"
+        for table in ("normalised.imaging_instance", "curated.imaging_instance")
+    )
+    assert json.loads(run_phl("query", "--json", sql).stdout) == 2 * [{"n": COUNT, "d": COUNT, "u": COUNT}]
+    assert run_phl("verify").returncode == 0
 
 
 def settled(memory: Path) -> int:
