@@ -1,9 +1,9 @@
 """Kafka → normalised tables: messages a second and memory, on a mixed corpus of about 1 KB a message.
 
-``python -m benchmarks.ingest [--messages N]``; starts its own Kafka and S3 store. A second table says where the CPU
-time goes: the steps as the stages themselves measure them, what is left of the processes' time (the Kafka client's
-and Arrow's own threads, Beam, planning, claims), and the services beside them. Wall time depends on what else the
-machine does, CPU time hardly.
+``python -m benchmarks.ingest [--messages N] [--processes N]``; starts its own Kafka and S3 store. A second table says
+where the CPU time goes: the steps as the stages themselves measure them, what is left of the processes' time (the
+Kafka client's and Arrow's own threads, Beam, planning, claims), and the services beside them. Wall time depends on what
+else the machine does, CPU time hardly.
 """
 
 from __future__ import annotations
@@ -94,8 +94,11 @@ def main() -> None:
     """Fill a topic, take it in, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=400_000)
+    parser.add_argument("--processes", type=int, help="that read parts side by side, else one a processor")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="phl-bench-") as folder, cluster(Path(folder)) as running:
+        if options.processes:
+            running.env["PHL_INGEST_PROCESSES"] = str(options.processes)
         # kernels are compiled once in a machine's life, when they are first called: not here, then
         running.produce(corpus(2, WARM_UP))
         ingest(running)

@@ -25,6 +25,7 @@ from jobs.run_stages import (
     prepare_curated,
 )
 from lake_layout.added_since import rows_added
+from pipelines.helpers import helpers
 from schemas.tables.ops import DISPOSITIONS
 
 PAUSE = 0.2
@@ -78,6 +79,7 @@ def ingest_once(contexts: Sequence[Context], stages: Sequence[str]) -> dict[str,
                 _all_batches(normalise_batch, 1, context, upkeep, done)
             upkeep.now(context)
             report[f"{stage} {context.modality.name}"] = done
+    helpers().let_go()
     return report | (curate_once(contexts) if "curate" in stages else {})
 
 
@@ -129,6 +131,7 @@ def ingest_side_by_side(
         if ended:
             break
         time.sleep(PAUSE)
+    helpers().let_go()
     for context in contexts:
         upkeep.now(context)
     out, _ = landing.communicate()

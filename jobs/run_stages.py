@@ -48,11 +48,12 @@ from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
 from pipelines import read_again
 from pipelines.curate import Batch as CurateBatch
 from pipelines.curate import Curate
+from pipelines.helpers import LEAST_ROWS, helpers
 from pipelines.identify import Batch as IdentityBatch
 from pipelines.identify import Identify
 from pipelines.land import Land
 from pipelines.normalise import Normalise
-from pipelines.parts import parts_of, to_bytes
+from pipelines.parts import parts_side_by_side, to_bytes
 from pipelines.read_again import parts_again
 from pipelines.read_part import Batch
 from pipelines.steps import PREFIX
@@ -104,7 +105,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Context:
-    """What the stages of one modality run on."""
+    """What the stages of one modality run on.
+
+    Attributes:
+        accept_loss: go on where Kafka lost records that were not landed.
+        processes: how many read the parts of a large batch side by side.
+    """
 
     lake: Lake
     connection: KafkaConnection
@@ -115,6 +121,7 @@ class Context:
     options: tuple[str, ...] = IN_PROCESS
     accept_loss: bool = False
     topic_prefix: str = ""
+    processes: int = 1
 
     @property
     def topic(self) -> str:
@@ -271,8 +278,13 @@ def normalise_batch(context: Context) -> Outcome | None:
         graph = Normalise(batch, tuple(shares), to_bytes(messages))
         return _run(context, claim, graph, messages.num_rows)
     files = files_added(lake, modality.raw, claim.begin[progress_id], claim.end[progress_id])
-    parts = parts_of(files, context.limits.part_messages)
-    return _run(context, claim, Normalise(batch, tuple(parts)), sum(file.rows for file in files))
+    parts = parts_side_by_side(files, context.limits.part_messages, context.processes, LEAST_ROWS)
+    processes = context.processes if len(parts) > 1 else 1
+    if processes == 1:
+        helpers().let_go()
+    return _run(
+        context, claim, Normalise(batch, tuple(parts), None, processes), sum(file.rows for file in files)
+    )
 
 
 def plan_again(context: Context, progress: Progress) -> Plan | None:

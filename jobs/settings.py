@@ -53,6 +53,7 @@ NOT_SETTINGS = frozenset({"PHL_CONFIG", "PHL_FAIL_POINT", "PHL_LOG_LEVEL", "PHL_
 """Variables that are read by themselves: the settings' file, how much is logged, and whose help a process is."""
 
 _PARTS_OF_GB18030 = frozenset({"gbk", "gb2312"})
+_MOST_PROCESSES = 4
 _TOML_PLACE = re.compile(r"at line \d+, column \d+|at end of document")
 
 
@@ -209,11 +210,14 @@ class IngestSettings(_Section):
 
     Attributes:
         batch_messages: most messages of a batch; more need more memory, fewer cost more commits.
+        processes: how many read the messages of a large batch side by side, each with memory of its own; else one
+            for each processor that this process may use, at most four.
         metrics_port: Prometheus metrics of ``phl ingest --every``, on loopback; none without it.
         runner_options: Beam's options, one an entry; empty for the in-process runner.
     """
 
     batch_messages: int = Field(default=400_000, ge=1)
+    processes: int | None = Field(default=None, ge=1, le=64)
     metrics_port: Port | None = None
     runner_options: tuple[str, ...] = ()
 
@@ -475,6 +479,12 @@ class Settings(BaseSettings):
     def topic_partitions(self) -> int:
         """Partitions of a raw topic that is created."""
         return self.kafka.partitions
+
+    @property
+    def ingest_processes(self) -> int:
+        """How many processes read the messages of a large batch."""
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.ingest.processes or min(_MOST_PROCESSES, usable)
 
     def sources(self) -> Sources:
         """What is known of the senders; one that is not configured gets the defaults."""

@@ -28,6 +28,7 @@ def contexts(settings: Settings, *, accept_loss: bool = False) -> list[Context]:
             options=options,
             accept_loss=accept_loss,
             topic_prefix=settings.kafka.topic_prefix,
+            processes=settings.ingest_processes,
         )
         for modality in MODALITIES
     ]

@@ -17,8 +17,8 @@ batches; the tables' rows do not change by that, since copies of an unreadable m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
 
 from lake_layout.commit import is_done, replacing
 from lake_layout.fail_points import fail_point
@@ -43,9 +44,10 @@ from pipelines.dispositions import (
     quarantine_rows,
     scatter,
 )
+from pipelines.helpers import helpers
 from pipelines.parts import Part, coded, from_bytes, to_bytes
 from pipelines.read_again import withdrawn
-from pipelines.read_part import Batch, OfTable, Places, Unreadable, read_part, read_part_of
+from pipelines.read_part import Batch, OfTable, PartRead, Places, Unreadable, read_part, read_part_of
 from pipelines.steps import count_steps, step, steps_of
 from pipelines.write_tables import write_by_partition
 from schemas.table import Table
@@ -55,6 +57,10 @@ _COMMITTED_TOGETHER = 8
 
 _COMMITTER = "tables"
 """Key under which all files but the ledger's go to one committer."""
+
+
+Told = object
+"""An element of one of ``ParsePart``'s outputs; in its window, where it is told at the end of a bundle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,13 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
         batch: what is claimed.
         parts: the shares of workers.
         again: messages whose former rows leave the tables, as an IPC stream of what ``read_again.messages_of`` gives.
+        processes: that read parts side by side; with one, parts are read in turn where the graph runs.
     """
 
     batch: Batch
     parts: tuple[Part, ...]
     again: bytes | None = None
+    processes: int = 1
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
         batch = self.batch
@@ -93,7 +101,8 @@ class Normalise(beam.PTransform):  # type: ignore[misc]
             (parts, decisions)
             | "PartsAndDecisions" >> beam.Flatten()
             | "PartWithDecisions" >> beam.GroupByKey()
-            | "ParsePart" >> beam.ParDo(ParsePart(batch)).with_outputs("ledger", "unreadable", main="files")
+            | "ParsePart"
+            >> beam.ParDo(ParsePart(batch, self.processes)).with_outputs("ledger", "unreadable", main="files")
         )
 
         unreadable = beam.pvalue.AsList(parsed.unreadable)
@@ -188,26 +197,39 @@ class Redecide(beam.DoFn):  # type: ignore[misc]
 
 
 class ParsePart(beam.DoFn):  # type: ignore[misc]
-    """Part and decisions → files of the tables, ledger rows, and keys of what proved unreadable (pass 2)."""
+    """Part and decisions → files of the tables, ledger rows, and keys of what proved unreadable (pass 2).
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
+    With helpers all parts of a bundle are read at once, and told of at its end.
+    """
+
+    def __init__(self, batch: Batch, processes: int) -> None:
+        self.batch, self.processes = batch, processes
+        self._mine: list[tuple[int, Part, pa.Array]] = []
+        self._theirs: list[tuple[int, Future[PartRead]]] = []
+
+    def start_bundle(self) -> None:
+        self._mine, self._theirs = [], []
 
     @coded
-    def process(
-        self, grouped: tuple[int, Iterable[Part | bytes]]
-    ) -> Iterator[tuple[str, OfTable] | beam.pvalue.TaggedOutput]:
+    def process(self, grouped: tuple[int, Iterable[Part | bytes]]) -> Iterator[Told]:
         number, inputs = grouped[0], list(grouped[1])
         (part,) = (one for one in inputs if isinstance(one, Part))
         with step("deduplicate"):
             decided = _decided((one for one in inputs if isinstance(one, bytes)), part.rows)
-        done = read_part_of(self.batch, part, decided)
-        count_steps(done.costs)
-        yield from ((_COMMITTER, file) for file in done.files)
-        yield from (beam.pvalue.TaggedOutput("unreadable", key) for key in done.unreadable)
-        yield beam.pvalue.TaggedOutput(
-            "ledger", (number, LedgerOfPart(done.ledger, done.places, done.bad_parts))
-        )
+        if self.processes == 1:
+            yield from _told(number, read_part_of(self.batch, part, decided), lambda value: value)
+        elif number % self.processes == 0:
+            self._mine.append((number, part, decided))
+        else:
+            reading = helpers().submit(self.processes - 1, read_part_of, self.batch, part, decided)
+            self._theirs.append((number, reading))
+
+    @coded
+    def finish_bundle(self) -> Iterator[Told]:
+        for number, part, decided in self._mine:
+            yield from _told(number, read_part_of(self.batch, part, decided), GlobalWindows.windowed_value)
+        for number, reading in self._theirs:
+            yield from _told(number, reading.result(), GlobalWindows.windowed_value)
 
 
 class WriteLedger(beam.DoFn):  # type: ignore[misc]
@@ -329,6 +351,16 @@ def decide_month(batch: Batch, bucket: str, ids: pa.Table) -> pa.Table:
         return decide(ids, NOTHING_BEFORE, bucket).select(["file", "row", "disposition"])
     index = open_index(batch.lake, batch.index, batch.modality.raw.name, batch.ledger_version)
     return decide(ids, index, bucket).select(["file", "row", "disposition"])
+
+
+def _told(number: int, done: PartRead, wrapped: Callable[[object], object]) -> Iterator[Told]:
+    """What ``ParsePart`` says of a part."""
+    count_steps(done.costs)
+    for file in done.files:
+        yield wrapped((_COMMITTER, file))
+    for key in done.unreadable:
+        yield beam.pvalue.TaggedOutput("unreadable", wrapped(key))
+    yield beam.pvalue.TaggedOutput("ledger", wrapped((number, LedgerOfPart(done.ledger, done.places, done.bad_parts))))
 
 
 def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:

@@ -28,6 +28,7 @@ class Part:
         number: its place in the batch.
         files: paths relative to the table, in the order of their versions.
         rows: messages in all of them.
+        skip: so many messages of the first file belong to the part before it.
         only: the only ones that are read, as an IPC stream (``pipelines.read_again``); None for all.
     """
 
@@ -35,6 +36,7 @@ class Part:
     files: tuple[str, ...]
     rows: int
     only: bytes | None = None
+    skip: int = 0
 
 
 def parts_of(files: Sequence[AddedFile], rows_per_part: int) -> list[Part]:
@@ -51,6 +53,40 @@ def parts_of(files: Sequence[AddedFile], rows_per_part: int) -> list[Part]:
         Part(number, tuple(file.path for file in group), sum(file.rows for file in group))
         for number, group in enumerate(groups)
     ]
+
+
+def parts_side_by_side(
+    files: Sequence[AddedFile], rows_per_part: int, at_once: int, least: int
+) -> list[Part]:
+    """Parts of about equal size, for so many workers at once.
+
+    Args:
+        files: in the order of their versions; a part may begin and end within one.
+        rows_per_part: a part's most messages.
+        at_once: how many parts are read at a time.
+        least: messages that are worth a part of their own.
+    """
+    whole = sum(file.rows for file in files)
+    count = max(1, min(at_once, whole // least))
+    if whole > count * rows_per_part:
+        count = at_once * -(-whole // (at_once * rows_per_part))
+    if count == 1:
+        return parts_of(files, rows_per_part)
+    return [
+        _between(number, files, whole * number // count, whole * (number + 1) // count)
+        for number in range(count)
+    ]
+
+
+def _between(number: int, files: Sequence[AddedFile], start: int, end: int) -> Part:
+    paths: list[str] = []
+    skip = before = 0
+    for file in files:
+        if before < end and before + file.rows > start:
+            skip = skip if paths else start - before
+            paths.append(file.path)
+        before += file.rows
+    return Part(number, tuple(paths), end - start, skip=skip)
 
 
 def release_memory(messages: int) -> None:
@@ -88,28 +124,22 @@ def coded(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
     def process(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         try:
             yield from function(*args, **kwargs)
-        except IngestError:
-            raise
-        except MemoryError:
-            raise LakeError(
-                "STAGE-MEMORY", "out of memory; lower ingest.batch_messages or batch_bytes"
-            ) from None
-        except OSError as error:
-            raise TransportError(
-                "STAGE-IO",
-                "a file, the store or the network failed",
-                kind=type(error).__name__,
-                place=place_of(error),
-            ) from None
         except Exception as error:  # noqa: BLE001 - the border to the runner: nothing uncoded may pass
-            raise LakeError(
-                "STAGE-INTERNAL",
-                "a defect of this program; report kind and place",
-                kind=type(error).__name__,
-                place=place_of(error),
-            ) from None
+            raise coded_error(error) from None
 
     return process
+
+
+def coded_error(error: Exception) -> IngestError:
+    """The error that may leave a worker for one that was raised in it: itself, where it is coded."""
+    if isinstance(error, IngestError):
+        return error
+    if isinstance(error, MemoryError):
+        return LakeError("STAGE-MEMORY", "out of memory; lower ingest.batch_messages or ingest.processes")
+    where: dict[str, str | int] = {"kind": type(error).__name__, "place": place_of(error)}
+    if isinstance(error, OSError):
+        return TransportError("STAGE-IO", "a file, the store or the network failed", **where)
+    return LakeError("STAGE-INTERNAL", "a defect of this program; report kind and place", **where)
 
 
 def place_of(error: BaseException) -> str:

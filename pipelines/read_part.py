@@ -6,7 +6,7 @@ No part of a graph is needed for it, so that processes that help a worker (``pip
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -180,13 +180,12 @@ def _with_rows(bad_parts: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
-    """The raw rows of a part in order, whole files together up to ``PIECE_BYTES`` and ``PIECE_ROWS``."""
+    """The raw rows of a part in order, of several files together up to ``PIECE_BYTES`` and ``PIECE_ROWS``."""
     there = {field.name for field in batch.modality.raw.fields}
     columns = (*PAYLOAD_COLUMNS, *(field.name for field in ATTACHMENT if field.name in there))
     pending: list[pa.Table] = []
     filled = 0
-    for path in part.files:
-        rows = _read(batch, part, path, columns)
+    for rows in _files(batch, part, columns):
         size = pc.sum(rows.column("size")).as_py() or 0
         count = sum(one.num_rows for one in pending) + rows.num_rows
         if pending and (filled + size > PIECE_BYTES or count > PIECE_ROWS):
@@ -198,16 +197,22 @@ def read_pieces(batch: Batch, part: Part) -> Iterator[pa.Table]:
         yield pa.concat_tables(pending).combine_chunks()
 
 
-def read_part(batch: Batch, part: Part, columns: Iterable[str]) -> pa.Table:
+def read_part(batch: Batch, part: Part, columns: Sequence[str]) -> pa.Table:
     """Columns of all raw rows of a part, in the order of its files."""
-    wanted = list(columns)
-    pieces = [_read(batch, part, path, wanted) for path in part.files]
-    return pa.concat_tables(pieces).combine_chunks()
+    return pa.concat_tables(_files(batch, part, columns)).combine_chunks()
 
 
-def _read(batch: Batch, part: Part, path: str, columns: Sequence[str]) -> pa.Table:
-    rows = read_file(batch.lake, batch.modality.raw, path, columns)
-    return rows if part.only is None else only(rows, from_bytes(part.only))
+def _files(batch: Batch, part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of a part, file by file."""
+    skip, left = part.skip, part.rows
+    for path in part.files:
+        rows = read_file(batch.lake, batch.modality.raw, path, columns)
+        if part.only is None:
+            rows = rows.slice(skip, left)
+            skip, left = 0, left - rows.num_rows
+            yield rows
+        else:
+            yield only(rows, from_bytes(part.only))
 
 
 def with_objects(batch: Batch, raw: pa.Table) -> pa.Table:
