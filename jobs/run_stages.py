@@ -48,7 +48,7 @@ from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
 from pipelines import read_again
 from pipelines.curate import Batch as CurateBatch
 from pipelines.curate import Curate
-from pipelines.helpers import LEAST_ROWS, helpers
+from pipelines.helpers import helpers
 from pipelines.identify import Batch as IdentityBatch
 from pipelines.identify import Identify
 from pipelines.land import Land
@@ -85,6 +85,7 @@ class Limits:
         messages: of a batch; each costs some opening and committing of every table, whatever its size.
         landed_messages: of a batch of land; smaller, so that normalise begins while landing goes on.
         part_messages: of one worker's share; with its bytes the bound of a worker's memory.
+        helped_messages: least of a share that is worth another process.
         versions: raw commits that one normalise batch covers, or commits of a normalised table one of curate.
         curated_rows: new rows of a normalised table that a batch of curate takes in.
         identity_rows: the same of identity, where these are fewer; each may be of another patient.
@@ -93,6 +94,7 @@ class Limits:
     messages: int = 400_000
     landed_messages: int = 100_000
     part_messages: int = 200_000
+    helped_messages: int = 25_000
     versions: int = 500
     curated_rows: int = 2_000_000
     identity_rows: int = 500_000
@@ -278,7 +280,8 @@ def normalise_batch(context: Context) -> Outcome | None:
         graph = Normalise(batch, tuple(shares), to_bytes(messages))
         return _run(context, claim, graph, messages.num_rows)
     files = files_added(lake, modality.raw, claim.begin[progress_id], claim.end[progress_id])
-    parts = parts_side_by_side(files, context.limits.part_messages, context.processes, LEAST_ROWS)
+    limits = context.limits
+    parts = parts_side_by_side(files, limits.part_messages, context.processes, limits.helped_messages)
     processes = context.processes if len(parts) > 1 else 1
     if processes == 1:
         helpers().let_go()

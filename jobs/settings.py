@@ -483,8 +483,10 @@ class Settings(BaseSettings):
     @property
     def ingest_processes(self) -> int:
         """How many processes read the messages of a large batch."""
+        if self.ingest.processes or self.ingest.runner_options:  # a cluster has workers of its own
+            return self.ingest.processes or 1
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.ingest.processes or min(_MOST_PROCESSES, usable)
+        return min(_MOST_PROCESSES, usable)
 
     def sources(self) -> Sources:
         """What is known of the senders; one that is not configured gets the defaults."""

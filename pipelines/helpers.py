@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from pipelines.batch_memory import keep_memory
 from pipelines.parts import coded_error
@@ -23,9 +23,6 @@ from schemas.errors import IngestError, LakeError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-LEAST_ROWS: Final = 25_000
-"""Fewer messages are read sooner by the process itself than by another."""
 
 
 class Helper:

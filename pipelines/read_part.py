@@ -44,7 +44,7 @@ from schemas.tables.raw import ATTACHMENT
 READING = 0  # first reading of a message; reading again counts on (``pipelines.read_again``)
 
 PIECE_BYTES = 64 * 1024 * 1024
-PIECE_ROWS = 34_000
+PIECE_ROWS = 20_000
 """Messages are parsed together up to so many bytes and messages: bounds a worker's memory."""
 
 

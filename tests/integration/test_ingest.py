@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -115,6 +116,24 @@ def test_separate_worker_processes_write_the_same(
     for table in (*HL7V2.tables, LEDGER):
         assert workers.rows(table) == setting.rows(table), table.name
     assert_clean(workers, kafka)
+
+
+def test_processes_that_read_side_by_side_write_the_same(
+    setting: Setting, kafka: KafkaServer, tmp_path: Path, local_location: LakeLocation
+) -> None:
+    setting.send(mixed(90))
+    ingest_once([setting.context], STAGES)
+    helped = make_setting(
+        kafka.connection,
+        local_location,
+        tmp_path / "helped",
+        prefix=setting.context.topic_prefix,
+        limits=Limits(part_messages=40, helped_messages=10),
+    )
+    ingest_once([dataclasses.replace(helped.context, processes=2)], STAGES)
+    for table in (*HL7V2.tables, LEDGER):
+        assert helped.rows(table) == setting.rows(table), table.name
+    assert_clean(helped, kafka)
 
 
 def test_a_message_too_large_for_kafka_is_read_from_its_object(setting: Setting, kafka: KafkaServer) -> None:
