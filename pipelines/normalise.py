@@ -360,7 +360,9 @@ def _told(number: int, done: PartRead, wrapped: Callable[[object], object]) -> I
         yield wrapped((_COMMITTER, file))
     for key in done.unreadable:
         yield beam.pvalue.TaggedOutput("unreadable", wrapped(key))
-    yield beam.pvalue.TaggedOutput("ledger", wrapped((number, LedgerOfPart(done.ledger, done.places, done.bad_parts))))
+    yield beam.pvalue.TaggedOutput(
+        "ledger", wrapped((number, LedgerOfPart(done.ledger, done.places, done.bad_parts)))
+    )
 
 
 def correct(ledger: pa.Table, corrections: Iterable[bytes]) -> pa.Table:

@@ -48,7 +48,8 @@ TEMPLATE = """\
 [ingest]
 # Most messages of a batch; more need more memory.
 #batch_messages = 400000
-#processes = 2               # that read a large batch side by side; else one a processor, at most four
+# How many processes read a large batch side by side; without it one a processor, at most four.
+#processes = 2
 # Prometheus metrics of `phl ingest --every`, on loopback.
 #metrics_port = 9465
 # Options of Apache Beam's runner; without them the graphs run in this process.

@@ -315,7 +315,7 @@ def test_the_written_file_is_right_as_written_and_with_every_example_taken(tmp_p
     defaults = settings_of(tmp_path, "")
     assert taken.state_dir == defaults.state_dir
     assert taken.listen.model_copy(update={"tls": None, "metrics_port": None}) == defaults.listen
-    assert taken.ingest.model_copy(update={"metrics_port": None}) == defaults.ingest
+    assert taken.ingest.model_copy(update={"metrics_port": None, "processes": None}) == defaults.ingest
 
 
 @pytest.mark.parametrize("name", ["gbk", "GB2312", "cp936", "gb18030"])
