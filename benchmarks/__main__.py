@@ -15,6 +15,7 @@ MODULES = (
     "benchmarks.curate",
     "benchmarks.ingest",
     "benchmarks.listener",
+    "benchmarks.astm",
     "benchmarks.latency",
     "benchmarks.harvest",
 )
