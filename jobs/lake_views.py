@@ -7,8 +7,8 @@ connection can do nothing outside itself: no file, no network, no settings.
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
 ``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names;
 ``curated_person.*`` with the person that each row is about, ``curated_coded.observation`` with what codes and units
-mean. Where a time is asked for, ``curated.*`` shows them as
-they were then instead. ``curated.order_alias`` is a view of others.
+mean, ``curated_imaging.*`` studies and series with their counts and orders. Where a time is asked for, ``curated.*`` shows
+them as they were then instead. ``curated.order_alias`` is a view of others.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from jobs.coded_views import show_coded
+from jobs.imaging_views import show_imaging
 from jobs.order_alias import ORDER_ALIAS, SAID_IN, order_alias_sql
 from jobs.person_views import show_persons
 from lake_layout.lake import Lake
@@ -145,6 +146,8 @@ def lake_views(
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
             show_persons(connection, [view.table for view in opened])
             show_coded(connection, [view.table for view in opened])
+            imaging = show_imaging(connection, [view.table for view in opened])
+            opened += [View(table, None, made_of_others=True) for table in imaging]
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

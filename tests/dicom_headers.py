@@ -51,7 +51,10 @@ def header(syntax: str = ExplicitVRLittleEndian, **attributes: Any) -> bytes:
     meta.MediaStorageSOPClassUID = UID(given["SOPClassUID"] or CT)
     meta.MediaStorageSOPInstanceUID = UID(given["SOPInstanceUID"] or f"{ROOT}9")
     meta.TransferSyntaxUID = UID(syntax)
-    made = FileDataset("", content, preamble=b"\0" * 128, file_meta=meta)
+    made = FileDataset(
+        "", content, preamble=b"\0" * 128, file_meta=meta,
+        is_implicit_VR=meta.TransferSyntaxUID.is_implicit_VR, is_little_endian=meta.TransferSyntaxUID.is_little_endian,
+    )  # fmt: skip
     buffer = BytesIO()
     made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -59,11 +59,12 @@ def items_of(element: Element | None) -> tuple[Elements, ...]:
 def code_of(values: Values, element: Element | None) -> Code | None:
     """The first code of a sequence of codes: code value, long code value or URN."""
     for item in items_of(element):
+        own = values.of_item(item)
         value = next(
-            (found for tag in (0x00080100, 0x00080119, 0x00080120) if (found := values.first(item.get(tag)))),
+            (found for tag in (0x00080100, 0x00080119, 0x00080120) if (found := own.first(item.get(tag)))),
             None,
         )
-        meaning, scheme = values.first(item.get(0x00080104)), values.first(item.get(0x00080102))
+        meaning, scheme = own.first(item.get(0x00080104)), own.first(item.get(0x00080102))
         if value or meaning:
             return Code(value or "", meaning or "", scheme or "")
         break

@@ -1,11 +1,14 @@
-"""What no column holds, as DICOM JSON (PS3.18 annex F)."""
+"""What no column holds, as DICOM JSON (PS3.18 annex F).
+
+The text is put together element by element: an object for each would take longer than all else that is read.
+"""
 
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Collection
+from json.encoder import encode_basestring as quoted
 from typing import Final
 
 from pipelines.dicom.elements import Element, Elements
@@ -14,9 +17,9 @@ from pipelines.dicom.values import NUMBERS, TEXTS, Values
 INLINE_AT_MOST: Final = 256
 """Bytes of binary values that are kept."""
 TEXT_AT_MOST: Final = 16 * 1024
-"""Bytes of a text that is kept."""
+"""Bytes of a text, or of numbers, that are kept."""
 
-Json = dict[str, object]
+_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def json_of(values: Values, elements: Elements, without: Collection[int]) -> str:
@@ -30,38 +33,56 @@ def json_of(values: Values, elements: Elements, without: Collection[int]) -> str
         elements: of the data set.
         without: tags that are left out.
     """
-    made = {_name(tag): _element(values, one) for tag, one in elements.items() if tag not in without}
-    return json.dumps(made, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _object(values, [one for one in elements.items() if one[0] not in without])
 
 
-def _name(tag: int) -> str:
-    return f"{tag:08X}"
+def _object(values: Values, elements: list[tuple[int, Element]]) -> str:
+    elements.sort()
+    made = [f'"{tag:08X}":{{"vr":"{one.vr}"{_value(values, one)}}}' for tag, one in elements]
+    return "{" + ",".join(made) + "}"
 
 
-def _element(values: Values, element: Element) -> Json:  # noqa: PLR0911 - by the kind of its VR
-    vr, length = element.vr, element.length
-    if element.items is not None:
-        items = [
-            {_name(tag): _element(values, one) for tag, one in sorted(item.items())} for item in element.items
-        ]
-        return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
+def _value(values: Values, element: Element) -> str:
+    """What an element has behind its VR."""
+    vr, start, length, items = element
+    if items is not None:
+        inner = ",".join(_object(values.of_item(item), list(item.items())) for item in items)
+        return f',"Value":[{inner}]' if items else ""
     if not length:
-        return {"vr": vr}
-    if vr in NUMBERS and length <= TEXT_AT_MOST:
-        numbers = values.numbers_of(element)
-        if vr == "AT":
-            return {"vr": vr, "Value": [_name(int(one)) for one in numbers]}
-        return {"vr": vr, "Value": [one if math.isfinite(one) else str(one) for one in numbers]}
-    if vr in TEXTS and length <= TEXT_AT_MOST:
-        texts = values.texts(element)
-        if vr == "PN":
-            return {"vr": vr, "Value": [_person(one) for one in texts]} if texts else {"vr": vr}
-        return {"vr": vr, "Value": [one or None for one in texts]} if texts else {"vr": vr}
+        return ""
+    if length <= TEXT_AT_MOST:
+        if vr in TEXTS:
+            return _texts(values, element)
+        if vr in NUMBERS:
+            found = values.numbers_of(element)
+            one = _name if vr == "AT" else _number
+            return f',"Value":[{",".join(map(one, found))}]'
     if length <= INLINE_AT_MOST:
-        return {"vr": vr, "InlineBinary": base64.b64encode(values.bytes_of(element)).decode("ascii")}
-    return {"vr": vr, "BulkDataURI": f"?offset={element.start}&length={length}"}
+        return f',"InlineBinary":"{base64.b64encode(values.bytes_of(element)).decode("ascii")}"'
+    return f',"BulkDataURI":"?offset={start}&length={length}"'
 
 
-def _person(text: str) -> dict[str, str] | None:
-    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), text.split("="), strict=False)
-    return {name: group.strip() for name, group in groups if group.strip()} or None
+def _texts(values: Values, element: Element) -> str:
+    texts = values.texts(element)
+    if not texts:
+        return ""
+    one = _person if element.vr == "PN" else _text
+    return f',"Value":[{",".join(map(one, texts))}]'
+
+
+def _text(text: str) -> str:
+    return quoted(text) if text else "null"
+
+
+def _name(tag: float) -> str:
+    return f'"{int(tag):08X}"'
+
+
+def _number(number: float) -> str:
+    return repr(number) if math.isfinite(number) else f'"{number}"'
+
+
+def _person(text: str) -> str:
+    groups = zip(_GROUPS, text.split("="), strict=False)
+    parts = [f'"{name}":{quoted(group.strip())}' for name, group in groups if group.strip()]
+    return "{" + ",".join(parts) + "}" if parts else "null"

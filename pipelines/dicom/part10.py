@@ -147,9 +147,11 @@ def _inflated(told: Reading, data: bytes, begin: int, meta: Elements, syntax: st
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     made = bytearray()
     for at in range(begin, len(data), _INFLATED_TOGETHER):
+        piece, before = data[at : at + _INFLATED_TOGETHER], inflate.copy()
         try:
-            made += inflate.decompress(data[at : at + _INFLATED_TOGETHER], INFLATED_AT_MOST)
+            made += inflate.decompress(piece, INFLATED_AT_MOST)
         except zlib.error:
+            made += _up_to_the_damage(before, piece)
             told.tell("DICOM-DEFLATE", 0)
             break
         if inflate.unconsumed_tail or len(made) > INFLATED_AT_MOST:
@@ -160,3 +162,14 @@ def _inflated(told: Reading, data: bytes, begin: int, meta: Elements, syntax: st
     return Frame(
         Reading(bytes(made), explicit=True, little=True, deviations=told.deviations), 0, meta, data, syntax
     )
+
+
+def _up_to_the_damage(inflate: zlib._Decompress, piece: bytes) -> bytes:
+    """What a damaged piece inflates to before the damage."""
+    made = bytearray()
+    for at in range(len(piece)):
+        try:
+            made += inflate.decompress(piece[at : at + 1], INFLATED_AT_MOST)
+        except zlib.error:
+            break
+    return bytes(made)

@@ -35,8 +35,15 @@ class Values:
     def __init__(self, reading: Reading, charset: Charset = ASCII) -> None:
         self.reading = reading
         self.data = reading.data
+        self.order = reading.order
         self.charset = charset
         self.odd: list[tuple[str, int]] = []  # what values deviate: code and tag
+
+    def of_item(self, item: Elements) -> Values:
+        """Reads values of an item, which may have a character set of its own (PS3.3 §C.12.1.1.2)."""
+        if CHARACTER_SET not in item:
+            return self
+        return Values(self.reading, find_charset(self.reading, item, self.charset.codec))
 
     def bytes_of(self, element: Element) -> bytes:
         """The bytes of a value."""
@@ -44,10 +51,11 @@ class Values:
 
     def text(self, element: Element) -> str:
         """The whole value as text, without the padding at its end."""
-        raw = self.data[element.start : element.start + element.length]
+        vr, start, length, _ = element
+        raw = self.data[start : start + length]
         if raw.isascii() and b"\x1b" not in raw:
             text = raw.decode("ascii")
-        elif element.vr in IN_CHARSET:
+        elif vr in IN_CHARSET:
             text = self.charset.text(raw)
         else:
             text = raw.decode("latin-1")
@@ -56,10 +64,8 @@ class Values:
     def texts(self, element: Element) -> list[str]:
         """All values as texts, without the spaces around them; numbers as they are written."""
         vr = element.vr
-        if vr in NUMBERS:
-            return [_written(one) for one in self.numbers_of(element)]
         if vr not in TEXTS:
-            return []
+            return [_written(one) for one in self.numbers_of(element)] if vr in NUMBERS else []
         text = self.text(element)
         if vr in WHOLE_TEXTS:
             return [text] if text.strip() else []
@@ -77,11 +83,12 @@ class Values:
 
     def numbers_of(self, element: Element) -> list[int | float]:
         """The values of an element of binary numbers."""
-        form, size = NUMBERS[element.vr]
-        count = element.length // size
-        raw = self.data[element.start : element.start + count * size]
-        found = struct.unpack(f"{self.reading.order}{form * count}", raw)
-        if element.vr == "AT":
+        vr, start, length, _ = element
+        form, size = NUMBERS[vr]
+        if length == size and vr != "AT":
+            return [struct.unpack_from(self.order + form, self.data, start)[0]]
+        found = struct.unpack_from(f"{self.order}{form * (length // size)}", self.data, start)
+        if vr == "AT":
             return [found[at] << 16 | found[at + 1] for at in range(0, len(found), 2)]
         return list(found)
 
@@ -146,8 +153,9 @@ def _collect(data: bytes, elements: Elements, texts: list[bytes]) -> None:
     for element in elements.values():
         if element.items is not None:
             for item in element.items:
-                _collect(data, item, texts)
-        elif element.vr in IN_CHARSET:
+                if CHARACTER_SET not in item:
+                    _collect(data, item, texts)
+        elif element.length and element.vr in IN_CHARSET:
             raw = data[element.start : element.start + element.length]
             if not raw.isascii() or b"\x1b" in raw:
                 texts.append(raw.rstrip(b"\0 "))
