@@ -18,6 +18,7 @@ MODULES = (
     "benchmarks.astm",
     "benchmarks.latency",
     "benchmarks.harvest",
+    "benchmarks.store",
 )
 
 

@@ -88,13 +88,13 @@ class _LakeObjects:
         self._lock = threading.Lock()
         self._store: ObjectStore | None = None
 
-    def put(self, path: str, file: IO[bytes], size: int) -> None:
+    def put(self, path: str, file: IO[bytes], size: int, sha256: str) -> None:
         from lake_layout.objects import open_store
 
         with self._lock:
             if self._store is None:
                 self._store = open_store(self._settings.lake_location())
-        self._store.put_file(path, file, size)
+        self._store.put_file(path, file, size, sha256)
 
 
 def _delivering(shared: Shared, delivery_seconds: float) -> Callable[[Record], None]:

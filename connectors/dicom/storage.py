@@ -52,7 +52,7 @@ class Answer:
 class PutFile(Protocol):
     """Writes a file's first ``size`` bytes to a path below the lake's root where nothing is there yet."""
 
-    def __call__(self, path: str, file: IO[bytes], size: int) -> object:
+    def __call__(self, path: str, file: IO[bytes], size: int, sha256: str) -> object:
         """Write it.
 
         Raises:
@@ -156,7 +156,7 @@ class Incoming:
             RECEIVED.labels(self._source.name).inc()
             RECEIVED_BYTES.labels(self._source.name).inc(size)
             stored = StoredObject(object_path("dicom", digest), size, digest)
-            keep.put(stored.path, file, size)
+            keep.put(stored.path, file, size, digest)
             header = self._stored_header(found, stored, keep)
             attachment = Attachment(stored.path, size, digest)
             keep.deliver(record_of(found, self._source, received_at, attachment, header, keep.topic))
@@ -213,7 +213,7 @@ def _cut_of_deflated(descriptor: int, size: int) -> Cut | More | NotDicom:
 def _put_header(file: IO[bytes], size: int, keep: Keep) -> StoredObject:
     digest = digest_of(file, size)
     path = object_path("dicom", digest)
-    keep.put(path, file, size)
+    keep.put(path, file, size, digest)
     return StoredObject(path, size, digest)
 
 

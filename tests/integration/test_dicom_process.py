@@ -93,9 +93,16 @@ def test_kill_9_in_the_middle_of_objects_loses_nothing(
     assert len(objects) == 8
     assert kept(open_store(lake_location)) == objects
     assert not list((tmp_path / "state" / "spool" / "dicom").iterdir())
-    known = run_phl("objects", "check", "--grace", "0s", "--no-kafka")
-    assert known.returncode == 0
-    assert "8 objects" in known.stdout
+    checked = run_phl("objects", "check", "--strict", "--grace", "0s", "--json")
+    assert checked.returncode == 0, checked.stdout
+    report = json.loads(checked.stdout)
+    assert (report["listed"], report["waiting"], report["orphans"]) == (8, 8, 0), "Kafka knows them already"
+    assert run_phl("ingest", "--once").returncode == 0
+    assert run_phl("verify", "--strict").returncode == 0
+    checked = run_phl("objects", "check", "--deep", "--strict", "--grace", "0s", "--no-kafka", "--json")
+    assert checked.returncode == 0, checked.stdout
+    report = json.loads(checked.stdout)
+    assert (report["named"], report["listed"], report["hashed"], report["orphans"]) == (8, 8, 8, 0)
 
 
 @pytest.mark.parametrize("which", ["kafka", "s3"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import pickle
 import threading
@@ -9,10 +10,13 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import IO
 
 import pytest
 
 from jobs.soak.faulty_store import faulty_store
+from lake_layout import objects
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
@@ -55,6 +59,49 @@ def test_parts_of_an_object(store: ObjectStore) -> None:
         store.get_range("none", 0, 1)
     with pytest.raises(LakeError):
         store.get_tail("none", 1)
+
+
+def _file(tmp_path: Path, data: bytes) -> IO[bytes]:
+    path = tmp_path / uuid.uuid4().hex
+    path.write_bytes(data)
+    return path.open("rb")
+
+
+def test_a_file_is_put_by_its_content(store: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 1000
+    digest = hashlib.sha256(data).hexdigest()
+    with _file(tmp_path, data + b"and more") as file:
+        for _ in range(2):  # the second time it is there already
+            store.put_file(f"objects/{digest}", file, len(data), digest)
+    assert store.get(f"objects/{digest}") == data
+    empty = hashlib.sha256(b"").hexdigest()
+    with _file(tmp_path, b"") as file:
+        store.put_file(f"objects/{empty}", file, 0, empty)
+    assert store.size(f"objects/{empty}") == 0
+
+
+def test_a_large_file_is_put_in_parts(
+    lake_location: LakeLocation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "_PART", 5 * 1024 * 1024)
+    store, data = open_store(lake_location), bytes(range(256)) * 50_000
+    digest = hashlib.sha256(data).hexdigest()
+    with _file(tmp_path, data) as file:
+        for _ in range(2):
+            store.put_file(f"objects/{digest}", file, len(data), digest)
+    assert hashlib.sha256(store.get(f"objects/{digest}")).hexdigest() == digest
+
+
+def test_a_file_that_cannot_be_put_is_said_so(lake_location: LakeLocation, tmp_path: Path) -> None:
+    wrong_key = replace(lake_location, secret_key="wrong")
+    nowhere = replace(lake_location, endpoint="http://127.0.0.1:9")
+    with _file(tmp_path, b"data") as file:
+        for location, kind in ((wrong_key, LakeError), (nowhere, TransportError)):
+            with pytest.raises(kind):
+                open_store(location).put_file("objects/x", file, 4, hashlib.sha256(b"data").hexdigest())
+        open_store(lake_location).put("objects/x", b"other")
+        with pytest.raises(TransportError):
+            open_store(lake_location).put_file("objects/x", file, 4, hashlib.sha256(b"data").hexdigest())
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", "a//b", "."])

@@ -54,10 +54,10 @@ class Setting:
         (self.folder / "spool").mkdir()
         self.store = FolderStore(self.folder / "lake")
 
-    def put(self, path: str, file: IO[bytes], size: int) -> None:
+    def put(self, path: str, file: IO[bytes], size: int, sha256: str) -> None:
         if self.store_fault:
             raise self.store_fault
-        self.store.put_file(path, file, size)
+        self.store.put_file(path, file, size, sha256)
 
     def deliver(self, record: Record) -> None:
         if self.kafka_fault:

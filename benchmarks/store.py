@@ -1,0 +1,117 @@
+"""``phl listen`` for DICOM: megabytes a second until the lake has an object and Kafka its header.
+
+``python -m benchmarks.store [--megabytes M]``; starts its own Kafka and S3 store. Senders, listener, broker and store
+share the machine. Beside it pynetdicom's own storescp, which writes files to a folder and does not wait for the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from benchmarks.cluster import cluster
+from benchmarks.listener import child
+from benchmarks.measure import PeakMemory, cpu_of_service, show
+
+TITLE: Final = "C-STORE, 4 associations at once; Success when the lake has the object and Kafka the header"
+ASSOCIATIONS: Final = 4
+LOADS: Final = ((512 * 1024, 262_144), (512 * 1024, 16_382), (20_000_000, 262_144))
+"""Bytes of an object, and the length of the PDUs that it comes in."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def measured(name: str, port: int, pid: int, size: int, pdu_length: int, megabytes: int) -> tuple[str, ...]:
+    """One load against one listener."""
+    objects = max(megabytes * 1_000_000 // size // ASSOCIATIONS, 1)
+    arguments = [str(one) for one in (port, ASSOCIATIONS, objects, size, pdu_length)]
+    before = cpu_of_service(pid)
+    with PeakMemory(pid) as memory:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.store_senders", *arguments],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+    found = json.loads(done.stdout)
+    cpu = (cpu_of_service(pid) - before) / (ASSOCIATIONS * objects * size / 1e6) * 1000
+    return (
+        f"{name}, objects of {size / 1e6:.1f} MB, PDUs of {pdu_length // 1024} KiB",
+        f"{found['megabytes']:,.0f}",
+        f"{found['objects']:,.0f}",
+        f"{1000 * found['median']:,.0f}",
+        f"{cpu:.1f}",
+        f"{found['not_stored']}",
+        f"{memory.peak:,.0f}",
+    )
+
+
+def reached(port: int) -> None:
+    """Wait until somebody listens."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def peer(folder: Path, port: int) -> list[str]:
+    """The command line of pynetdicom's own storescp, with PDUs as long as senders like."""
+    options = ["--output-directory", str(folder), "--max-pdu", "0", "--quiet", "--ae-title", "ANY-SCP"]
+    return [sys.executable, "-m", "pynetdicom", "storescp", str(port), *options]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=400, help="of each load")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="phl-bench-") as name:
+        folder = Path(name)
+        with cluster(folder) as services:
+            port = free_port()
+            source = {"name": "pacs", "protocol": "dicom", "port": port}
+            env = services.env | {"PHL_SOURCES": json.dumps([source])}
+            with child("-m", "jobs.cli.main", "listen", "--port", "0", "--json", env=env) as (process, _):
+                for size, pdu_length in LOADS:
+                    rows.append(
+                        measured("phl listen", port, process.pid, size, pdu_length, options.megabytes)
+                    )
+        port = free_port()
+        (folder / "peer").mkdir()
+        with subprocess.Popen(
+            peer(folder / "peer", port), env=os.environ | {"PYTHONWARNINGS": "ignore"}
+        ) as storescp:
+            try:
+                reached(port)
+                for size, pdu_length in LOADS:
+                    rows.append(measured("storescp", port, storescp.pid, size, pdu_length, options.megabytes))
+            finally:
+                storescp.terminate()
+    show(
+        TITLE,
+        ("load", "MB/s", "objects/s", "median ms to the answer", "CPU ms/MB", "not stored", "peak MiB"),
+        rows,
+    )
+
+
+if __name__ == "__main__":
+    main()
