@@ -134,11 +134,14 @@ def _report(tally: Tally, *, as_json: bool, dry_run: bool, broken_off: bool = Fa
         return
     what, count = ("would send", tally.headers) if dry_run else ("sent", tally.delivered)
     typer.echo(
+        f"looked at {tally.looked_at:,} files"
+        + (f", {tally.dicomdirs:,} of them DICOMDIRs" if tally.dicomdirs else "")
+        + (f", and skipped {tally.known:,} that a former run has settled" if tally.known else "")
+    )
+    typer.echo(
         f"{what} {count:,} headers ({tally.header_bytes:,} bytes"
         + (f", {tally.objects} too large for Kafka as objects" if tally.objects else "")
-        + f") of {tally.looked_at:,} files"
-        + (f" and {tally.dicomdirs} of them a DICOMDIR" if tally.dicomdirs else "")
-        + (f"; skipped {tally.known:,} that a former run has taken" if tally.known else "")
+        + ")"
     )
     for code, number in sorted(tally.findings.items()):
         typer.echo(f"{number:>8,} × {code}: {FINDINGS[code]}")

@@ -11,14 +11,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pydicom
+import pytest
 
+from connectors.dicom.harvest import Look, outcomes
 from connectors.dicom.header import Cut, find_cut
 from connectors.dicom.record import DICOM_TOPIC
+from connectors.dicom.s3_place import S3Place
 from connectors.kafka.ranges import OffsetRange, read_range
 from connectors.kafka.topics import describe_topic, ensure_topic
 from connectors.routing import HL7_TOPIC
 from jobs.harvest import name_hash
+from jobs.soak.faulty_store import faulty_store, nothing, seeded
 from lake_layout.objects import s3_client
+from schemas.errors import TransportError
+from schemas.source import Source
 from tests.conftest import ROOT, KafkaServer, RunPhl, S3Server, phl_command
 from tests.dicom_files import DATA, SENTINEL, SMALL, fill, pack, small
 
@@ -70,7 +76,7 @@ def test_a_folder_goes_to_kafka_once(
     names = tmp_path / "names"
     second = run_phl("harvest", archive, "--source", "pacs-1", "--list-names", names)
     assert second.returncode == 0, second.stderr
-    assert "skipped 26 that a former run has taken" in second.stdout
+    assert "skipped 26 that a former run has settled" in second.stdout
     assert len(uris(kafka, phl_env)) == 25
     third = run_phl("harvest", archive, "--source", "pacs-2", "--list-names", names)
     letter = f"file://{archive}/{SENTINEL}.txt"
@@ -125,6 +131,39 @@ def test_an_s3_prefix_is_read_by_ranges_and_taken_again_where_it_changed(
     assert (second["known"], second["delivered"]) == (98, 1)
     one = json.loads(run_phl("harvest", f"{uri}/many/8", "-s", "pacs", "--again", "--json").stdout)
     assert (one["looked_at"], one["delivered"]) == (1, 1)
+
+
+def test_answers_that_get_lost_cost_no_header_and_what_is_refused_is_told(
+    s3: S3Server, tmp_path: Path
+) -> None:
+    location = s3.location("unused")
+    client = s3_client(location)
+    prefix = f"lossy-{tmp_path.name}"
+    for number in range(40):
+        client.put_object(Bucket=s3.bucket, Key=f"{prefix}/{number:02}", Body=small(number))
+    with faulty_store(location) as faulty:
+        place = S3Place(faulty.location, prefix)
+        look = Look(Source("pacs"), "raw.dicom", place.first, lambda path, data: (path, data))
+        found = list(place.found())
+        faulty.fault = seeded(3, 0.2)
+        seen = list(outcomes(found, lambda some: [False] * len(some), look, place.workers))
+        headers = [
+            outcome.record.value for outcome in seen if outcome is not None and outcome.record is not None
+        ]
+        assert headers == [header_of(small(number)) for number in range(40)]
+        assert len(faulty.seen) > 3
+
+        faulty.always("GET", "/01", "403")
+        assert look(found[1]).code == "HARVEST-UNREADABLE"
+        faulty.fault = nothing
+        client.delete_object(Bucket=s3.bucket, Key=f"{prefix}/02")
+        assert look(found[2]).code == "HARVEST-VANISHED"
+        client.put_object(Bucket=s3.bucket, Key=f"{prefix}/03", Body=small(99))
+        assert look(found[3]).code == "HARVEST-CHANGED"
+        faulty.always("GET", "/04", "away 503")
+        with pytest.raises(TransportError, match="STORE-UNREACHABLE") as refused:
+            look(found[4])
+        assert prefix not in str(refused.value)  # a key may name a patient
 
 
 def test_a_harvest_that_is_killed_goes_on_where_it_was_and_nothing_is_there_twice(
