@@ -42,6 +42,7 @@ def harvest_progress(tally: Tally, place: Place) -> Iterator[Follow]:
         if sys.stderr.isatty():
             with _bar(tally, started) as show:
                 yield lambda passing: _every(passing, _BAR_EVERY, show)
+                tally.total, tally.counted = _done(tally), True
                 show()
         else:
             yield lambda passing: _every(passing, LINE_EVERY, lambda: _line(tally, started))

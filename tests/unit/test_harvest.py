@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import stat
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+import jobs.harvest_progress as harvest_progress_module
 from connectors.dicom.dicomdir import named, referenced
 from connectors.dicom.harvest import CHUNK, FINDINGS, LEFT_OUT, SETTLED, Look, Outcome, outcomes
 from connectors.dicom.header import Cut, find_cut
@@ -320,3 +323,24 @@ def test_every_code_has_its_sentence_and_place() -> None:
     assert FINDINGS.keys() >= LEFT_OUT
     assert SETTLED - {""} <= FINDINGS.keys()
     assert not LEFT_OUT & SETTLED
+
+
+def test_how_far_it_is_is_told_with_rate_and_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, 5)
+    place, tally = FolderPlace.of(os.fsencode(tmp_path)), Tally(looked_at=3, known=1, delivered=3)
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # no terminal
+    monkeypatch.setattr(harvest_progress_module, "LINE_EVERY", 0.0)
+    monkeypatch.setattr(harvest_progress_module, "_COUNT_AFTER", 0.0)
+    with capture_logs() as lines, harvest_progress_module.harvest_progress(tally, place) as follow:
+        deadline = time.monotonic() + 30
+        while not tally.counted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(follow(iter([None, None]))) == [None, None]
+    assert tally.total == 5
+    assert len(lines) == 2
+    assert {name: lines[0][name] for name in ("looked_at", "known", "delivered", "of")} == {
+        "looked_at": 3, "known": 1, "delivered": 3, "of": 5,
+    }  # fmt: skip
+    assert {"rate", "seconds_left"} <= lines[0].keys()
