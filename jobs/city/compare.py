@@ -115,7 +115,8 @@ def _quarantine(lake: Lake, said: Mapping[_Coordinates, _Sender], truth: Truth) 
     wanted: Counter[_Values] = Counter(
         (one.source, one.control_id, None, one.code)
         for one in truth.messages
-        if one.disposition == "quarantined"
+        # of a file that was read a line may be bad
+        if one.code and one.disposition in ("accepted", "conflict", "quarantined")
     )
     rows = lake.dataset(QUARANTINE).to_table(columns=[*_PLACE, "code"]).to_pylist()
     there: Counter[_Values] = Counter(
