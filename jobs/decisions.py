@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from connectors.kafka.connection import KafkaConnection
 from connectors.kafka.deliver import deliver_one
 from connectors.records import REPLACES
+from connectors.result_files import file_record
 from connectors.routing import record_for, store_large
 from jobs.quarantine import Coordinates
 from lake_layout.claims import batch_app_id
@@ -22,8 +23,11 @@ from lake_layout.files import NewFile, write_file
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore
+from pipelines.hl7v2.modality import HL7V2
+from pipelines.lab.modality import LAB
 from schemas.errors import ConfigError
 from schemas.hl7v2.header import read_header
+from schemas.lab import ASTM, RESULT_FILE
 from schemas.source import Source
 from schemas.tables.ops import DECISION, LEDGER
 
@@ -125,7 +129,8 @@ def send_replacement(
     message: bytes,
     source: Source,
     replaced: Coordinates,
-    topic: str,
+    raw_table: str,
+    topic_prefix: str,
     threshold: int,
 ) -> Coordinates:
     """Send a message that was mended by hand; its record names the one that it replaces.
@@ -136,7 +141,8 @@ def send_replacement(
         message: the bytes.
         source: of the one that it replaces.
         replaced: with its topic's id.
-        topic: the raw topic.
+        raw_table: the raw table that it lies in.
+        topic_prefix: before the name of the raw topic.
         threshold: bytes from which on a message is too large.
 
     Returns:
@@ -146,9 +152,21 @@ def send_replacement(
         MessageError: it is no message.
         TransportError, ConfigError: Kafka or the store does not take it.
     """
-    header = read_header(message)
-    stored = store_large(message, store.put_if_absent) if len(message) > threshold else None
-    record = record_for(message, header, source, datetime.now(UTC), stored=stored, topic=topic)
+    modality = next((one for one in (HL7V2, LAB) if one.raw.name == raw_table), None)
+    if modality is None:
+        raise ConfigError(
+            "CONFIG-REPLACEMENT",
+            "only what laboratories send and HL7 messages are mended by hand",
+            setting="--with",
+        )
+    topic, now = topic_prefix + modality.topic, datetime.now(UTC)
+    header = read_header(message) if modality is HL7V2 else None
+    stored = store_large(message, store.put_if_absent, modality.name) if len(message) > threshold else None
+    if modality is HL7V2:
+        record = record_for(message, header, source, now, stored=stored, topic=topic)
+    else:
+        kind = ASTM if source.result_file is None else RESULT_FILE
+        record = file_record(message, source, now, topic, stored=stored, content_type=kind)
     named = f"{replaced.topic_id}:{replaced.partition}:{replaced.offset}".encode()
     partition, offset = deliver_one(connection, replace(record, headers=(*record.headers, (REPLACES, named))))
     return Coordinates(partition, offset)

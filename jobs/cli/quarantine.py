@@ -166,8 +166,6 @@ def _decide(
     if mended is None:
         made = [record(lake, raw, Decision(action.value, who, why), some) for raw, some in places.items()]
         return {"action": action.value, "messages": count, "decisions": made}
-    from connectors.routing import HL7_TOPIC
-
     try:
         content = mended.read_bytes()
     except OSError as error:
@@ -176,8 +174,8 @@ def _decide(
         ) from None
     ((raw, (replaced,)),) = places.items()
     sent = send_replacement(
-        settings.kafka_connection(), lake.store, content, settings.sources().get(sender), replaced,
-        settings.kafka.topic_prefix + HL7_TOPIC, int(settings.listen.object_threshold),
+        settings.kafka_connection(), lake.store, content, settings.sources().get(sender), replaced, raw,
+        settings.kafka.topic_prefix, int(settings.listen.object_threshold),
     )  # fmt: skip
     made = [record(lake, raw, Decision("replace", who, why), [replaced], sent)]
     replacement = f"{sent.partition}:{sent.offset}"
