@@ -38,12 +38,8 @@ def collectors(settings: Settings, names: Sequence[str]) -> list[Collector]:
             else 'no source has protocol = "files"',
             setting="--source" if unknown else "sources",
         )
-    topic = settings.kafka.topic_prefix + LAB_TOPIC
-    connection, store, sources = (
-        settings.kafka_connection(),
-        open_store(settings.lake_location()),
-        settings.sources(),
-    )
+    topic, sources = settings.kafka.topic_prefix + LAB_TOPIC, settings.sources()
+    connection, store = settings.kafka_connection(), open_store(settings.lake_location())
     ensure_topic(
         connection, topic, settings.topic_partitions, replication_factor=settings.kafka.replication_factor
     )

@@ -122,6 +122,18 @@ TEMPLATE = """\
 #cert = "listener.pem"
 #key = "listener-key.pem"
 
+# A laboratory that drops result files into a folder or below an S3 prefix (`phl collect`); the mapping says how they
+# are read. A file is whole when it has not changed for `settle`, or when the marker lies beside it.
+#[[sources]]
+#name = "clinic-3"
+#protocol = "files"
+#path = "drop/clinic-3"
+#glob = "*.csv"
+#mapping = "clinic-3.toml"
+#settle = "2s"
+#done_marker = ".done"
+#move_to = "drop/taken"
+
 # A PACS or a modality that sends images (C-STORE): the title that it must call us by, the titles that it may call
 # itself (any, where they are left out), and how many associations it may have open.
 #[[sources]]

@@ -75,7 +75,6 @@ _TARGETS = (
     Target("performer_name", "Who answers for the result: name."),
     Target("organization", "The laboratory that made it."),
     Target("method", "Method."),
-    Target("device", "Instrument."),
     Target("comment", "Comment on the result."),
 )
 
