@@ -25,6 +25,7 @@ from connectors.dicom.commands import (
     C_ECHO_RQ,
     C_STORE_RQ,
     COMMAND_FIELD,
+    OUT_OF_RESOURCES,
     SUCCESS,
     UNRECOGNISED_OPERATION,
     Command,
@@ -61,6 +62,7 @@ from connectors.dicom.upper_layer import (
     read_request,
     rejected,
 )
+from connectors.listening.reports import Reports
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +71,8 @@ REQUEST_SECONDS: Final = 30.0
 
 GRACE_SECONDS: Final = 30.0
 """How long objects that are under way may take when the listener stops."""
+
+TICK_SECONDS: Final = 1.0
 
 REJECTED_AT_ONCE: Final = 16
 """Connections beyond the limit that are told so; further ones are just closed."""
@@ -102,6 +106,7 @@ class DicomListener:
         self._stopping = threading.Event()
         self._sockets: list[socket.socket] = []
         self._accepting: list[threading.Thread] = []
+        self._reports = Reports("dicom")
 
     def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on a port, for the sources that have it.
@@ -115,6 +120,7 @@ class DicomListener:
         sources = [one for one in self.service.sources if one.port == port]
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=128)
+        listening.settimeout(TICK_SECONDS)
         self._sockets.append(listening)
         thread = threading.Thread(
             target=self._accept, args=(listening, sources, tls), name=f"dicom-{port}", daemon=True
@@ -160,6 +166,24 @@ class DicomListener:
             ASSOCIATIONS.set(len(counted) + 1)
             return True
 
+    def count(self, peer: str, source: str, answer: Answer, size: int) -> None:
+        """An object was answered."""
+        ANSWERED.labels(f"{answer.status:04X}").inc()
+        total = self._reports.total
+        with self._lock:
+            total.received += 1
+            total.bytes += size
+            if answer.status == SUCCESS:
+                total.stored += 1
+                self._reports.stored()
+                return
+            REFUSED.labels(answer.reason).inc()
+            if answer.status == OUT_OF_RESOURCES:
+                total.not_stored += 1
+            else:
+                total.refused += 1
+            self._reports.trouble("dicom_object_refused", peer, source, answer.reason)
+
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
@@ -169,7 +193,11 @@ class DicomListener:
     ) -> None:
         while not self.stopping:
             try:
+                with self._lock:
+                    self._reports.tick(time.monotonic(), len(self._open))
                 connection, address = listening.accept()
+            except TimeoutError:
+                continue
             except OSError as error:
                 if not self.stopping:  # no file descriptors, or a connection that was gone again
                     log.warning("dicom_accept_failed", errno=error.errno or 0)
@@ -354,13 +382,7 @@ class _Association:
             with contextlib.closing(incoming):
                 answer = incoming.finished(self.listener.service.keep)
             SECONDS.observe(time.monotonic() - started)
-            ANSWERED.labels(f"{answer.status:04X}").inc()
-            if answer.reason:
-                REFUSED.labels(answer.reason).inc()
-                log.warning(
-                    "dicom_object_refused", source=self._source.source.name, code=answer.reason,
-                    status=f"{answer.status:04X}",
-                )  # fmt: skip
+            self.listener.count(self.peer, self._source.source.name, answer, incoming.size)
             self._answer(command, answer)
         elif kind == C_ECHO_RQ:
             self._answer(command, Answer(SUCCESS))

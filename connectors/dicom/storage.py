@@ -118,6 +118,11 @@ class Incoming:
             return
         self.write(head)
 
+    @property
+    def size(self) -> int:
+        """Bytes that were taken in."""
+        return 0 if self._spool is None else self._spool.size
+
     def write(self, data: bytes | memoryview) -> None:
         """Take in bytes of its data set."""
         if self._spool is None or self._refused is not None:
