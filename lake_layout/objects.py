@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Protocol, TypedDict, cast
 
 import boto3
 import structlog
@@ -49,6 +49,12 @@ class ObjectInfo:
     path: str
     size: int
     modified: datetime
+
+
+class _Condition(TypedDict, total=False):
+    """When an object may be written."""
+
+    IfNoneMatch: str
 
 
 class FileSpan(io.RawIOBase):
@@ -224,27 +230,25 @@ class S3Store:
                 return
             quick = _quick_puts(self.location, os.getpid())
             written = quick.put(self._key(path), file, size, sha256) if quick else None
-            if not (self._put_once(path, file, size) if written is None else written):
-                self._there_already(path, size)
+            if written is None:
+                written = self._put_span(path, file, size, {"IfNoneMatch": "*"})
+            if not written and self.size(path) != size:  # named so, and another: what is there is damaged
+                self._put_span(path, file, size, {})
 
-    def _put_once(self, path: str, file: IO[bytes], size: int) -> bool:
-        """Whether the object was free."""
+    def _put_span(self, path: str, file: IO[bytes], size: int, only: _Condition) -> bool:
+        """Whether the object was written; False where the condition does not hold."""
         try:
             self._client.put_object(
                 Bucket=self.location.bucket,
                 Key=self._key(path),
                 Body=cast("IO[bytes]", FileSpan(file, 0, size)),
-                IfNoneMatch="*",
+                **only,
             )
         except ClientError as error:
             if _code(error) not in _TAKEN:
                 raise
             return False
         return True
-
-    def _there_already(self, path: str, size: int) -> None:
-        if self.size(path) != size:
-            raise TransportError("STORE-UNREACHABLE", "somebody else is writing the same object", path=path)
 
     def _put_parts(self, path: str, file: IO[bytes], size: int) -> None:
         """As a multipart upload, one part after the other; what was begun and failed is taken back."""
