@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import re
 import struct
-import warnings
 from typing import Final
 
 _FAULTS: Final = (
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError,
     RecursionError, struct.error,
 )  # fmt: skip
-"""What pydicom raises at damaged files, beside an error of its own."""
+"""What pydicom raises at damaged files, beside errors of its own."""
 _VERSION: Final = re.compile(r"(;\d+)?$")
 
 
@@ -26,19 +25,17 @@ def referenced(data: bytes) -> frozenset[str] | None:
         None where it cannot be read.
     """
     import pydicom  # noqa: PLC0415 - it takes a while, and few archives have a DICOMDIR
-    from pydicom.errors import InvalidDicomError  # noqa: PLC0415
+    from pydicom.errors import BytesLengthException, InvalidDicomError  # noqa: PLC0415
 
     names = set()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            directory = pydicom.dcmread(io.BytesIO(data), specific_tags=["DirectoryRecordSequence"])
-            for record in directory.DirectoryRecordSequence:
-                parts = record.get("ReferencedFileID") or ()
-                if parts:
-                    names.add(named("/".join([parts] if isinstance(parts, str) else parts)))
-        except (InvalidDicomError, *_FAULTS):
-            return None
+    try:
+        directory = pydicom.dcmread(io.BytesIO(data), specific_tags=["DirectoryRecordSequence"])
+        for record in directory.DirectoryRecordSequence:
+            parts = record.get("ReferencedFileID") or ()
+            if parts:
+                names.add(named("/".join([parts] if isinstance(parts, str) else parts)))
+    except (BytesLengthException, InvalidDicomError, *_FAULTS):
+        return None
     return frozenset(names)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import lzma
 import os
 import stat
+import struct
 import weakref
 import zipfile
 import zlib
@@ -29,16 +31,11 @@ DICOMDIR: Final = "dicomdir"
 """Name of a medium's directory (PS3.10 §8.6); some systems write it in small letters."""
 
 ZIP: Final = ".zip"
-_ZIP_FAULTS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    OSError,
-)
-"""What zipfile raises at damaged, encrypted (RuntimeError) and strangely packed members and files."""
+_ZIP_FAULTS: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError, EOFError, ValueError, LookupError,
+    OverflowError, OSError,
+)  # fmt: skip
+"""What zipfile raises at damaged, encrypted and strangely packed files (``RuntimeError`` and those below it)."""
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
@@ -259,7 +256,9 @@ def found_in_zip(uri: str, opened: Callable[[], IO[bytes]]) -> Iterator[Found]:
         return
     weakref.finalize(archive, file.close)
     for member in members:
-        if not member.is_dir():
+        if not member.filename:
+            yield Found(f"{uri}!/", 0, "", nothing, fault="HARVEST-ZIP")
+        elif not member.is_dir():
             yield _found_member(f"{uri}!/", archive, member, quoted=uri.startswith("file:"))
 
 
