@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from jobs.city.codes import compare_codes, concept_map
 from jobs.city.compare import Difference, compare
 from jobs.city.institutions import INSTITUTIONS
 from jobs.city.send import send_over_mllp, write_files
@@ -49,6 +50,12 @@ SELECT 'is so now', since, status, observation_display, value_number
 FROM curated.observation JOIN corrected USING (source, institution, filler_order, observation_code)
 ORDER BY 1 DESC, 2"""
 """A result that was corrected: all that was said of it, and what is so now."""
+
+CODED = """SELECT loinc, loinc_display AS concept, unit_code AS sent_in, canonical_unit AS compared_in,
+       count(*) AS results, round(avg(value_number), 1) AS mean_as_sent, round(avg(value_canonical), 1) AS mean
+FROM curated_coded.observation WHERE loinc IN ('2345-7', '777-3') AND value_canonical IS NOT NULL
+GROUP BY ALL ORDER BY 1"""
+"""Values in the unit of their concept, by the map that was loaded after them."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ class Demo:
         self._load(in_files)
         self.say("Beam lands, normalises and curates into Delta tables on S3")
         print(self.phl("ingest", "--once").stdout, end="")  # noqa: T201 - the command's own report
+        self._map_codes()
         self.say(
             "verifying: every landed message has its disposition and its rows, and what is so now follows from them"
         )
@@ -123,6 +131,8 @@ class Demo:
         self.say("comparing every table with what the city knows")
         lake = Lake(load_settings(self.config).lake_location())
         found = compare(lake, truth)
+        if (codes := compare_codes(lake, truth)) is not None:
+            found.append(codes)
         rows = sum(map(len, truth.tables.values()))
         kinds = {row["message_type"] for row in truth.tables[MESSAGE_HEADER.name]}
         pair = find_pair(lake)
@@ -149,6 +159,13 @@ class Demo:
             self.phl("ingest", "--once")
 
         return merge_and_undo(lake, pair, merge, undo)
+
+    def _map_codes(self) -> None:
+        """Map the laboratories' codes to LOINC, now that their results are there already."""
+        path = self.folder / "codes.csv"
+        path.write_text(concept_map(), "utf-8")
+        told = self.phl("codes", "load", str(path), "--source", "*", "--by", "demo").stdout.strip()
+        self.say(f"the laboratories' codes are mapped (phl codes load): {told}")
 
     def _send(self, city: City) -> None:
         count = self.messages * 2 // 3

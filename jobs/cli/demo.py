@@ -18,7 +18,7 @@ def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """A small city, from its messages to a query, compared with the truth; exit 1 where anything differs."""
-    from jobs.demo import CORRECTION, FOLDER, QUERY, Demo
+    from jobs.demo import CODED, CORRECTION, FOLDER, QUERY, Demo
     from jobs.demo_identity import NAMES, lines_of
     from jobs.print_rows import print_grid
 
@@ -33,6 +33,8 @@ def demo_command(
                 "a result that was corrected, before and after: phl query on normalised and curated.observation"
             )
             typer.echo(demo.phl("query", CORRECTION).stdout)
+            typer.echo("what local codes and units mean: phl query on curated_coded.observation")
+            typer.echo(demo.phl("query", CODED).stdout)
             if outcome.pair is not None and outcome.merge is not None:
                 typer.echo(
                     "a merge of two patients and its undoing: curated.person_identifier and curated_person.observation"
