@@ -61,10 +61,10 @@ _SENT = {ACK: "ack", NAK: "nak", EOT: "eot", ENQ: "enq"}
 _LOGGED = frozenset(
     {
         Fault.ABORTED, Fault.TOO_LARGE, Fault.RESENDS, Fault.TIMEOUT, Fault.UNANSWERED, Fault.NO_TERMINATOR,
-        Fault.ENDLESS_GARBAGE,
+        Fault.GARBAGE, Fault.ENDLESS_GARBAGE,
     }
 )  # fmt: skip
-"""Faults that somebody should look at, since a message was not taken, or not as a whole."""
+"""Faults that somebody should look at, since a message may not have been taken, or not as a whole."""
 
 
 @dataclass(frozen=True)
@@ -283,8 +283,15 @@ class Connection(asyncio.Protocol):
 
     def _act(self) -> None:
         """Do what the line says; then read on, wait, or end."""
+        said = bytearray()
         while (event := self.line.next()) is not None:
-            self._do(event)
+            if isinstance(event, Send):
+                SENT.labels(_SENT.get(event.data, "frame")).inc()
+                said += event.data
+            else:
+                self._do(event)
+        if said and self.transport is not None and not self.transport.is_closing():
+            self.transport.write(bytes(said))
         change, self._held = self.line.held - self._held, self.line.held
         if change > 0:
             self.budget.hold(change)
@@ -302,10 +309,6 @@ class Connection(asyncio.Protocol):
 
     def _do(self, event: Event) -> None:
         match event:
-            case Send(data):
-                SENT.labels(_SENT.get(data, "frame")).inc()
-                if self.transport is not None and not self.transport.is_closing():
-                    self.transport.write(data)
             case Received(ticket, messages):
                 self._take(ticket, messages)
             case Noted(fault, count):
