@@ -39,7 +39,7 @@ class Asked:
         where = "($source IS NULL OR source = $source) AND ($code IS NULL OR code = $code OR loinc = $code)"
         limit = "" if self.top is None else f" LIMIT {int(self.top)}"
         asked = sql.format(where=where) + limit
-        return connection.execute(asked, {"source": self.source, "code": self.code}).to_arrow_reader()
+        return connection.sql(asked, params={"source": self.source, "code": self.code}).to_arrow_reader()
 
 
 def unmapped(connection: duckdb.DuckDBPyConnection, asked: Asked) -> pa.RecordBatchReader:

@@ -129,7 +129,7 @@ def listed(connection: duckdb.DuckDBPyConnection, asked: Asked) -> pa.RecordBatc
         + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
         + ' ORDER BY received_at DESC, topic_id, "partition", "offset"'
     )
-    return connection.execute(sql, values).to_arrow_reader()
+    return connection.sql(sql, params=values).to_arrow_reader()
 
 
 def chosen(connection: duckdb.DuckDBPyConnection, asked: Asked) -> dict[str, list[Coordinates]]:

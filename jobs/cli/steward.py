@@ -82,7 +82,7 @@ def _queue(settings: Settings, rows: int, *, as_json: bool) -> None:
     from schemas.tables.identity import STEWARD_QUEUE
 
     with lake_views(Lake(settings.lake_location()), (STEWARD_QUEUE,)) as views:
-        reader = views.connection.execute(QUEUE).to_arrow_reader()
+        reader = views.connection.sql(QUEUE).to_arrow_reader()
         if as_json:
             write_json(reader, sys.stdout)
         else:
