@@ -54,7 +54,7 @@ class S3Place:
 
     location: LakeLocation
     prefix: str
-    workers: int = 8
+    workers: int = 16  # most of the time they wait for a store that is far away
     first: int = 16 * 1024
 
     def found(self) -> Iterator[Found]:
