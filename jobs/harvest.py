@@ -80,15 +80,11 @@ def place_of(uri: str, settings: Settings) -> Place:
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     if scheme == "s3":
         from connectors.dicom.s3_place import S3Place
-        from lake_layout.location import LakeLocation
 
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise ConfigError("HARVEST-URI", "give s3://bucket/prefix", setting="URI")
-        here = settings.lake_location()
-        if here.is_s3:
-            return S3Place(replace(here, uri=f"s3://{bucket}/"), prefix)
-        return S3Place(LakeLocation(f"s3://{bucket}/"), prefix)
+        return S3Place(replace(settings.lake_location(), uri=f"s3://{bucket}/"), prefix)
     if scheme not in ("", "file"):
         raise ConfigError(
             "HARVEST-URI", "give a folder, a file, file:///… or s3://bucket/prefix", setting="URI"

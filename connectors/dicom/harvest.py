@@ -8,6 +8,7 @@ Memory: some hundred headers at a time, of which those that are too large for Ka
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -137,7 +138,9 @@ class Look:
         stored = None
         if len(cut.header) > self.threshold:
             stored = store_large(cut.header, self.put, modality="dicom")
-        attachment = Attachment(found.uri, found.size, etag=found.etag)
+        read_whole = len(cut.header) == cut.at == found.size  # an object without pixel data is its own header
+        digest = hashlib.sha256(cut.header).hexdigest() if read_whole else ""
+        attachment = Attachment(found.uri, found.size, digest, found.etag)
         record = record_of(cut, self.source, self.clock(), attachment, stored, self.topic)
         whole = HeaderRecord(record.topic, record.key, record.value, record.headers, found)
         return whole, stored is not None

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from schemas.errors import ConfigError, TransportError
+from schemas.errors import ConfigError, LakeError, TransportError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -69,7 +69,7 @@ def harvest_command(
                 limit=limit,
                 workers=workers,
             )
-    except (TransportError, KeyboardInterrupt):
+    except (TransportError, LakeError, KeyboardInterrupt):
         _report(tally, as_json=as_json, dry_run=dry_run, broken_off=True)
         raise
     _report(tally, as_json=as_json, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -204,6 +205,24 @@ def test_what_kafka_did_not_confirm_is_taken_again(tmp_path: Path) -> None:
     assert rest.tally.known == broken.tally.delivered == 51
     assert set(broken.uris[::2]) | set(rest.uris) == set(Run()(archive).uris)
     assert not set(broken.uris[::2]) & set(rest.uris)
+
+
+def test_an_object_without_pixel_data_is_read_whole_and_has_its_hash(tmp_path: Path) -> None:
+    report = (DATA / "test_files" / "test-SR.dcm").read_bytes()
+    (tmp_path / "report").write_bytes(report)
+    (record,) = Run()(tmp_path).records
+    assert record.value == report
+    assert dict(record.headers)["attachment-sha256"].decode() == hashlib.sha256(report).hexdigest()
+
+
+def test_two_harvests_of_a_source_remember_together(tmp_path: Path) -> None:
+    fill(tmp_path / "archive", 4)
+    found = list(FolderPlace.of(os.fsencode(tmp_path / "archive")).found())
+    with Harvested(tmp_path / "memory", "t1") as one, Harvested(tmp_path / "memory", "t1") as other:
+        for number, thing in enumerate(found):
+            (one if number % 2 else other).settle(thing)
+    with Harvested(tmp_path / "memory", "t1") as after:
+        assert after.known(found) == [True] * 4
 
 
 def test_a_limit_and_a_next_run(tmp_path: Path) -> None:
