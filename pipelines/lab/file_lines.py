@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ _MOST_QUOTED = 64 * 1024
 """The longest text between quotes, in bytes: a quote that nobody closes must not swallow the file."""
 _FALLBACKS = ("utf-8", "gb18030")
 _PLANE = 0x10000
+_LINE_END = re.compile(rb"(\r\n|\r|\n)")
 
 Flags = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 
@@ -98,8 +100,9 @@ def to_text(payload: bytes, charset: str) -> Text:
     if charset.startswith(("utf-16", "utf-32")):
         raise _problem("LAB-FILE-CHARSET")
     beyond, lines, bad = 0, [], []
-    # in no character set that is taken is a line feed part of another character
-    for number, line in enumerate(payload.split(b"\n"), 1):
+    # in no character set that is taken is a line end part of another character
+    parts = _LINE_END.split(payload)
+    for number, line in enumerate(parts[::2], 1):
         text = _decoded(line, charset)
         beyond += not line.isascii()
         lines.append(text if text is not None else b"")
@@ -110,7 +113,8 @@ def to_text(payload: bytes, charset: str) -> Text:
             whole = _decoded(payload, other) if other != charset else None
             if whole is not None:
                 return Text(whole, mismatched=True)
-    return Text(b"\n".join(lines), tuple(bad))
+    parts[::2] = lines
+    return Text(b"".join(parts), tuple(bad))
 
 
 def _problem(code: str, **place: int) -> MessageError:

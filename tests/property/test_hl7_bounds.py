@@ -19,7 +19,10 @@ def test_kernels_stay_within_their_arrays(tmp_path: Path) -> None:
         "NUMBA_CACHE_DIR": str(tmp_path / "kernels"),
         "PHL_TEST_EXAMPLES": "25",
     }
-    tests = ["tests/property/test_hl7_any_bytes.py", "tests/unit/test_hl7_fuzz.py", "tests/golden"]
+    tests = [
+        "tests/property/test_hl7_any_bytes.py", "tests/unit/test_hl7_fuzz.py", "tests/golden",
+        "tests/property/test_result_files.py", "tests/unit/test_result_files.py",
+    ]  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     run = subprocess.run(command, cwd=ROOT, env=checked, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-2000:]
