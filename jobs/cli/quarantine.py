@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jobs.quarantine import Asked, Found
     from jobs.settings import Settings
     from lake_layout.lake import Lake
+    from schemas.source import Source
 
 _LINES = 50
 """So many lines of a message that cannot be read are printed; --raw has all of it."""
@@ -102,7 +103,7 @@ def quarantine_command(
     place = f"{one.coordinates.partition}:{one.coordinates.offset}"
     told: dict[str, object] = {"source": one.source, "disposition": one.disposition, "codes": list(one.codes)}
     if one.raw_table != RAW_HL7V2.name:
-        _show_lines(place, one, told, as_json=as_json)
+        _show_lines(place, one, told, settings.sources().get(one.source), as_json=as_json)
         return
     from jobs.show_message import show_message
     from jobs.show_message import write_pretty as write_message
@@ -118,11 +119,12 @@ def quarantine_command(
             typer.echo(printable(line))
 
 
-def _show_lines(place: str, one: Found, told: dict[str, object], *, as_json: bool) -> None:
+def _show_lines(place: str, one: Found, told: dict[str, object], source: Source, *, as_json: bool) -> None:
     """The lines that could not be read, with their numbers; of a message that was not read at all its first ones."""
     from jobs.print_rows import shown as printable
 
-    lines = re.split("\r\n|\r|\n", one.payload.decode("utf-8", "replace"))
+    charset = source.result_file.charset if source.result_file is not None else source.charset
+    lines = re.split("\r\n|\r|\n", one.payload.decode(charset, "replace"))
     parts = one.bad_parts[:_LINES] or [(number, "") for number in range(1, min(len(lines), _LINES) + 1)]
     bad = [
         {"line": line, "code": code, "text": lines[line - 1] if 0 < line <= len(lines) else ""}

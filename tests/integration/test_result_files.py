@@ -108,7 +108,7 @@ def test_a_file_becomes_rows_and_a_bad_line_waits_to_be_read_again(
     ]  # fmt: skip
     phl("verify", "--strict", "--deep")
     assert SENTINEL not in "".join(said)
-    assert "      5 LAB-LINE-COLUMNS" in phl("quarantine", "show", place)
+    assert f"      5 LAB-LINE-COLUMNS     B3,P3,{SENTINEL},GLU" in phl("quarantine", "show", place)
     said.clear()
 
     # the mapping learns another form of dates, and the file is read again
