@@ -124,7 +124,7 @@ def _show_lines(place: str, one: Found, told: dict[str, object], source: Source,
     from jobs.print_rows import shown as printable
 
     charset = source.result_file.charset if source.result_file is not None else source.charset
-    lines = re.split("\r\n|\r|\n", one.payload.decode(charset, "replace"))
+    lines = re.split("\r\n|\r|\n", _text_of(one.payload, charset))
     parts = one.bad_parts[:_LINES] or [(number, "") for number in range(1, min(len(lines), _LINES) + 1)]
     bad = [
         {"line": line, "code": code, "text": lines[line - 1] if 0 < line <= len(lines) else ""}
@@ -136,6 +136,18 @@ def _show_lines(place: str, one: Found, told: dict[str, object], source: Source,
     typer.echo(f"{place} from {one.source}: {one.disposition or 'not looked at yet'} {', '.join(one.codes)}")
     for part in bad:
         typer.echo(f"{part['line']:>7} {part['code']:<20} {printable(str(part['text']))}")
+
+
+def _text_of(payload: bytes, charset: str) -> str:
+    """A file as its reader sees it; bytes that are no characters are shown as such."""
+    from pipelines.lab.file_lines import to_text
+    from schemas.errors import MessageError
+
+    try:
+        text = to_text(payload, charset)
+    except MessageError:
+        return payload.decode(charset, "replace")
+    return text.data.decode("utf-8") if text.mismatched else payload.decode(charset, "replace")
 
 
 def _decide(
