@@ -6,6 +6,7 @@ Delivery: a file counts as stored when the other side has answered Success or a 
 
 from __future__ import annotations
 
+import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -83,6 +84,9 @@ def associate(target: Target, contexts: Sequence[PresentationContext]) -> Associ
         TransportError: ``DICOM-UNREACHABLE``, or ``DICOM-REJECTED`` for now.
         ConfigError: ``DICOM-REJECTED`` for good: the titles are not those that the other side knows.
     """
+    logging.getLogger("pynetdicom").setLevel(
+        logging.CRITICAL
+    )  # what it logs of failures stands in our errors
     entity = AE(target.calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = target.patience
     entity.connection_timeout = target.patience
