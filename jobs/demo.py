@@ -18,6 +18,7 @@ from typing import Self
 from jobs.city.codes import compare_codes, concept_map
 from jobs.city.compare import Difference, compare
 from jobs.city.institutions import INSTITUTIONS
+from jobs.city.result_files import CLINICS, FileDrops, write_drops, write_settings
 from jobs.city.send import send_over_mllp, write_files
 from jobs.city.settings import source_settings
 from jobs.city.traffic import City, Transport
@@ -29,6 +30,9 @@ from schemas.errors import LakeError, TransportError
 from schemas.tables.normalised import MESSAGE_HEADER
 
 FOLDER = Path(".phl") / "demo"
+ROUNDS = 3
+"""Result files of each clinic: of three one has a bad line, one comes twice, and one corrects another."""
+
 _PATIENCE = 60
 """Seconds that the listener has for its end."""
 
@@ -96,6 +100,7 @@ class Demo:
     def __init__(self, folder: Path, messages: int, seed: int, say: Callable[[str], None]) -> None:
         self.folder, self.messages, self.seed, self.say = folder.resolve(), messages, seed, say
         self.config = self.folder / "phl.toml"
+        self.drops = self.folder / "drops"
         own = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         self.env = own | {"PHL_CONFIG": str(self.config), "PHL_LOG_LEVEL": "warning"}
 
@@ -105,7 +110,8 @@ class Demo:
             self.phl("down", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.config.write_text('state_dir = "."\n\n' + source_settings(), "utf-8")
+        clinics = write_settings(self.folder, self.drops)
+        self.config.write_text(f'state_dir = "."\n\n{source_settings()}\n{clinics}', "utf-8")
 
     def run(self) -> Outcome:
         """From services to the comparison.
@@ -120,6 +126,8 @@ class Demo:
         in_files = City(self.seed, Transport.FILES)
         self._send(over_mllp)
         self._load(in_files)
+        in_drops = FileDrops(self.seed)
+        self._collect(in_drops)
         self.say("Beam lands, normalises and curates into Delta tables on S3")
         print(self.phl("ingest", "--once").stdout, end="")  # noqa: T201 - the command's own report
         self._map_codes()
@@ -127,7 +135,7 @@ class Demo:
             "verifying: every landed message has its disposition and its rows, and what is so now follows from them"
         )
         self.phl("verify", "--strict", "--deep")
-        truth = Truth.together([over_mllp.truth, in_files.truth])
+        truth = Truth.together([over_mllp.truth, in_files.truth, in_drops.truth])
         self.say("comparing every table with what the city knows")
         lake = Lake(load_settings(self.config).lake_location())
         found = compare(lake, truth)
@@ -186,6 +194,11 @@ class Demo:
         for source in sorted(folder.iterdir()):
             # exit 1 says that something in the files was odd, and there is: quarantine is part of the city
             self.phl("load", str(source), "--source", source.name, check=False)
+
+    def _collect(self, drops: FileDrops) -> None:
+        files = write_drops(drops.files(ROUNDS), self.drops)
+        self.say(f"{len(CLINICS)} clinics' laboratories drop {files} result files (phl collect)")
+        self.phl("collect", "--once")
 
     def _listener(self) -> Listener:
         return Listener([*self.command("listen"), "--port", "0", "--json"], self.env)

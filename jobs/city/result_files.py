@@ -7,7 +7,7 @@ Of three files of a clinic one has a bad line, one is dropped twice, and one cor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -358,6 +358,17 @@ def write_settings(folder: Path, drops: Path) -> str:
             f'path = "{drops / clinic.source}"\nmapping = "{clinic.source}.toml"\n'
         )
     return "\n".join(sources)
+
+
+def write_drops(files: Iterable[DroppedFile], drops: Path) -> int:
+    """Write files into the clinics' folders below ``drops``; how many."""
+    written = 0
+    for file in files:
+        folder = drops / file.clinic.source
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file.name).write_bytes(file.payload)
+        written += 1
+    return written
 
 
 def _order(rng: Random, who: Person, day: datetime, number: str) -> Ordered:

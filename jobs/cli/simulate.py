@@ -11,6 +11,9 @@ import typer
 
 from schemas.errors import ConfigError
 
+RESULTS_OF_A_FILE = 50
+"""So many messages for each result file that a clinic drops, as many as institutions write into a file."""
+
 
 def simulate_command(
     messages: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
@@ -26,6 +29,12 @@ def simulate_command(
         Path | None,
         typer.Option(help="Write the city's [[sources]] as a settings file for listener and lake."),
     ] = None,
+    drops: Annotated[
+        Path | None,
+        typer.Option(
+            help="Drop result files of four clinics below this folder, for phl collect; see --sources."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """Make up a city's traffic: every family of HL7 v2, mostly admissions and reports, and what goes wrong with them.
@@ -36,20 +45,24 @@ def simulate_command(
     """
     import asyncio
 
+    from jobs.city.result_files import FileDrops, write_drops
     from jobs.city.send import send_over_mllp, write_files
     from jobs.city.traffic import BASE, City, Transport
+    from jobs.city.truth import Truth
     from jobs.cli.send import address
 
-    if to is None and files is None and sources is None:
+    if to is None and files is None and sources is None and drops is None:
         raise ConfigError(
-            "CONFIG-SIMULATE", "say where to: --to HOST:PORT or --files FOLDER", setting="--to, --files"
-        )
+            "CONFIG-SIMULATE", "say where to: --to HOST:PORT, --files FOLDER or --drops FOLDER",
+            setting="--to, --files, --drops",
+        )  # fmt: skip
     if to is not None and files is not None:
         raise ConfigError("CONFIG-SIMULATE", "give --to or --files, not both", setting="--to, --files")
     report: dict[str, object] = {}
     wrong = 0
+    parts: list[Truth] = []
     if sources is not None:
-        _write_sources(sources)
+        _write_sources(sources, drops)
         report["sources"] = str(sources)
     if to is not None or files is not None:
         city = City(seed, Transport.MLLP if to else Transport.FILES, base=base or BASE)
@@ -61,8 +74,14 @@ def simulate_command(
         elif files is not None:
             report["files"] = write_files(city.messages(messages), files)
         report["must_become"] = city.truth.dispositions()
-        if truth is not None:
-            city.truth.save(truth)
+        parts.append(city.truth)
+    if drops is not None:
+        dropped = FileDrops(seed, base=base or BASE)
+        report["result_files"] = write_drops(dropped.files(max(1, messages // RESULTS_OF_A_FILE)), drops)
+        report["result_files_must_become"] = dropped.truth.dispositions()
+        parts.append(dropped.truth)
+    if truth is not None and parts:
+        Truth.together(parts).save(truth)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
@@ -77,16 +96,23 @@ def simulate_command(
         raise typer.Exit(1)
 
 
-def _write_sources(path: Path) -> None:
+def _write_sources(path: Path, drops: Path | None) -> None:
     """Write the city's settings where no others are: those may be somebody's work.
+
+    Args:
+        path: of the file.
+        drops: folder below which clinics drop files; their mappings are written beside the settings then.
 
     Raises:
         ConfigError: ``CONFIG-FILE``.
     """
+    from jobs.city.result_files import write_settings
     from jobs.city.settings import source_settings
 
     text = source_settings()
     try:
+        if drops is not None:
+            text += "\n" + write_settings(path.resolve().parent, drops.resolve())
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.city.truth import Truth
 from jobs.cli.main import run
 
 
@@ -30,3 +31,26 @@ def test_somebodys_settings_are_not_written_over(tmp_path: Path, capsys: pytest.
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["simulate", "--sources", str(tmp_path / "absent" / "phl.toml")]) == 78
     assert "absent" in capsys.readouterr().err
+
+
+def test_clinics_drop_files_that_the_settings_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "simulate",
+        "--messages",
+        "150",
+        "--drops",
+        "drops",
+        "--sources",
+        "phl.toml",
+        "--truth",
+        "truth.json",
+    ]
+    assert run(arguments) == 0
+    assert run(["check"]) == 0
+    dropped = sorted(path.parent.name for path in (tmp_path / "drops").glob("*/*"))
+    assert dropped == [
+        name for name in ("town01-lab", "town02-lab", "town03-lab", "town04-lab") for _ in range(4)
+    ]
+    truth = Truth.load(tmp_path / "truth.json")
+    assert truth.dispositions() == {"accepted": 12, "duplicate": 4}
