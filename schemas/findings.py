@@ -221,6 +221,11 @@ LAB_FILE_FINDINGS: tuple[Finding, ...] = (
         "A column that the mapping names is not among the headings of the result file, or is there several times.",
     ),
     Finding(
+        "LAB-FILE-LINES",
+        Severity.QUARANTINED,
+        "The result file has more lines and columns than are read together; it has to be dropped in parts.",
+    ),
+    Finding(
         "LAB-LINE-BYTES", Severity.QUARANTINED, "The line is not in the file's character set, or has NULs."
     ),
     Finding(

@@ -31,6 +31,8 @@ MISMATCH = "LAB-CHARSET-MISMATCH"
 _MOST_QUOTED = 64 * 1024
 """The longest text between quotes, in bytes: a quote that nobody closes must not swallow the file."""
 _FALLBACKS = ("utf-8", "gb18030")
+_MOST_CELLS = 64_000_000
+"""Lines times wanted columns; each takes 17 bytes while a file is read."""
 _PLANE = 0x10000
 _LINE_END = re.compile(rb"(\r\n|\r|\n)")
 
@@ -133,11 +135,14 @@ def split_lines(text: Text, mapping: ResultFile) -> Lines:
     """Find the wanted columns of all lines.
 
     Raises:
-        MessageError: ``LAB-FILE-HEADER``: a column that the mapping names is not among the headings, or is several.
+        MessageError: ``LAB-FILE-HEADER``: a column that the mapping names is not among the headings, or is several;
+            ``LAB-FILE-LINES``: there are so many that memory would not be bounded.
     """
     data = np.frombuffer(text.data, np.uint8)
     start = _after_lines(text.data, mapping.skip_lines)
     room = int(np.count_nonzero(data[start:] == 10) + np.count_nonzero(data[start:] == 13)) + 1
+    if room * len(mapping.places) > _MOST_CELLS:
+        raise _problem("LAB-FILE-LINES")
     found = (
         _fixed(data, start, mapping, room)
         if mapping.format == "fixed"
@@ -174,29 +179,16 @@ def _separated(data: U8, start: int, mapping: ResultFile, room: int) -> Lines:
     slots[np.array(distinct, np.int64) - 1] = np.arange(len(distinct))
     low, high = np.zeros((len(distinct), room), np.int64), np.zeros((len(distinct), room), np.int64)
     doubled = np.zeros((len(distinct), room), np.bool_)
-    line, count, status = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    about = np.empty((4, room), np.int64)
     rows = _split_separated(
-        data,
-        start,
-        first_line,
-        delimiter,
-        quote,
-        slots,
-        low,
-        high,
-        doubled,
-        line,
-        count,
-        status,
-        _MOST_QUOTED,
+        data, start, first_line, delimiter, quote, slots, low, high, doubled, about, _MOST_QUOTED
     )
-    line, count, status = line[:rows], count[:rows], status[:rows]
+    line, count, filled, status = about[:, :rows]
     expected = len(headings) if mapping.header else _usual(count[status == GOOD])
-    status[(status == GOOD) & (count != expected)] = COLUMNS
+    # spreadsheets write delimiters behind the last column now and then
+    status[(status == GOOD) & ((count < expected) | (filled > expected))] = COLUMNS
     good = status == GOOD
-    texts = copied(
-        data, np.ascontiguousarray(low[:, :rows][:, good]), np.ascontiguousarray(high[:, :rows][:, good])
-    )
+    texts = copied(data, *_of_rows(low, high, rows, good))
     for slot, text in enumerate(texts):
         if doubled[slot, :rows][good].any():
             texts[slot] = _single_quotes(text, doubled[slot, :rows][good], mapping.quote)
@@ -204,6 +196,14 @@ def _separated(data: U8, start: int, mapping: ResultFile, room: int) -> Lines:
     return Lines(
         line[good], [of_position[position] for position in positions], positions, line[~good], status[~good]
     )  # fmt: skip
+
+
+def _of_rows(low: Grid, high: Grid, rows: int, good: Bools) -> tuple[Grid, Grid]:
+    """The places of the good ones of the first rows."""
+    if good.all():
+        return np.ascontiguousarray(low[:, :rows]), np.ascontiguousarray(high[:, :rows])
+    chosen = np.flatnonzero(good)
+    return low.take(chosen, axis=1), high.take(chosen, axis=1)
 
 
 def _usual(counts: I64) -> int:
@@ -226,28 +226,16 @@ def _headings(
     heading = data[start:end]
     most = int(np.count_nonzero(heading == delimiter)) + 1
     low, high = np.zeros((most, 2), np.int64), np.zeros((most, 2), np.int64)
-    line, count, status = np.empty(2, np.int64), np.empty(2, np.int64), np.empty(2, np.int64)
+    about = np.zeros((4, 2), np.int64)
     rows, every = 0, np.arange(most)
     if not ((heading == 10) | (heading == 13)).any():
         doubled = np.zeros((most, 2), np.bool_)
         rows = _split_separated(
-            heading,
-            0,
-            first_line,
-            delimiter,
-            quote,
-            every,
-            low,
-            high,
-            doubled,
-            line,
-            count,
-            status,
-            _MOST_QUOTED,
+            heading, 0, first_line, delimiter, quote, every, low, high, doubled, about, _MOST_QUOTED
         )
-    if rows != 1 or status[0] != GOOD:
+    if rows != 1 or about[3, 0] != GOOD:
         raise _problem("LAB-FILE-HEADER", segment_index=first_line)
-    names = [heading[low[at, 0] : high[at, 0]].tobytes().decode() for at in range(int(count[0]))]
+    names = [heading[low[at, 0] : high[at, 0]].tobytes().decode() for at in range(int(about[1, 0]))]
     end += 2 if data[end : end + 2].tobytes() == b"\r\n" else 1
     return names, min(end, len(data)), first_line + 1
 
@@ -307,9 +295,7 @@ def _fixed(data: U8, start: int, mapping: ResultFile, room: int) -> Lines:
     )
     line, status = line[:rows], status[:rows]
     good = status == GOOD
-    texts = copied(
-        data, np.ascontiguousarray(low[:, :rows][:, good]), np.ascontiguousarray(high[:, :rows][:, good])
-    )
+    texts = copied(data, *_of_rows(low, high, rows, good))
     of_place = dict(zip(distinct, texts, strict=True))
     return Lines(
         line[good], [of_place[place] for place in places], [first for first, _ in places], line[~good], status[~good]
@@ -365,9 +351,12 @@ def _trimmed_high(data: U8, low: int, high: int) -> int:
 @kernel
 def _split_separated(  # noqa: C901, PLR0912, PLR0915 - one walk over the file
     data: U8, start: int, first_line: int, delimiter: int, quote: int, slots: I64, low: Grid, high: Grid,
-    doubled: Flags, line: I64, count: I64, status: I64, most_quoted: int,
+    doubled: Flags, about: Grid, most_quoted: int,
 ) -> int:  # fmt: skip
-    """Fill places, numbers, columns and what is wrong of each line; how many lines there are."""
+    """Fill places of each line and what it is about; how many lines there are.
+
+    ``about`` has the number of each line, of its columns, of those up to the last one filled, and what is wrong.
+    """
     size = len(data)
     at = start
     number = first_line
@@ -376,6 +365,7 @@ def _split_separated(  # noqa: C901, PLR0912, PLR0915 - one walk over the file
         begin = at
         begin_number = number
         columns = 0
+        filled = 0
         wrong = 0
         blank = True
         while True:
@@ -418,6 +408,7 @@ def _split_separated(  # noqa: C901, PLR0912, PLR0915 - one walk over the file
             last = _trimmed_high(data, first, last)
             if last > first:
                 blank = False
+                filled = columns + 1
             if columns < len(slots) and slots[columns] >= 0:
                 slot = slots[columns]
                 low[slot, row] = first
@@ -440,9 +431,10 @@ def _split_separated(  # noqa: C901, PLR0912, PLR0915 - one walk over the file
             at += 1
             number += 1
         if not blank or wrong:
-            line[row] = begin_number
-            count[row] = columns
-            status[row] = wrong
+            about[0, row] = begin_number
+            about[1, row] = columns
+            about[2, row] = filled
+            about[3, row] = wrong
             row += 1
         else:
             for slot in range(len(low)):

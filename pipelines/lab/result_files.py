@@ -453,25 +453,24 @@ class _Read:
 
     def _apart(self, rows: pa.Table) -> pa.Table:
         """Results that a file states again under the same time are a microsecond apart, in the order of its lines."""
-        names = ("filler_order", "filler_authority", "placer_order", "patient_id", "specimen_id", "specimen_time",
-                 "observation_code", "observation_display", "sub_id", "service_code", "service_display")  # fmt: skip
-        said = [
-            pc.fill_null(_as_text(rows.column(name)), "")
-            for name in (*names, "version_time")
-            if name in rows.column_names
-        ]
-        groups = _Groups.of(said, rows.num_rows)
-        if groups.count < rows.num_rows:
-            order = np.argsort(groups.number, kind="stable")
-            again = np.empty(rows.num_rows, np.int64)
-            again[order] = np.arange(rows.num_rows) - np.searchsorted(
-                groups.number[order], groups.number[order]
-            )
-            version = rows.column("version_time").cast(pa.int64()).to_numpy() + again
-            rows = rows.set_column(
-                rows.column_names.index("version_time"), "version_time", pa.array(version).cast(INSTANT)
-            )
-        return rows.append_column("line", pa.array(np.zeros(rows.num_rows, np.int32)))
+        count = rows.num_rows
+        test = pc.fill_null(
+            pc.coalesce(rows.column("observation_code"), rows.column("observation_display")), ""
+        )
+        said = [test, pc.fill_null(rows.column("sub_id"), "")] if "sub_id" in rows.column_names else [test]
+        tests = _Groups.of([_whole(one) for one in said], count)
+        result = rows.column("order_index").to_numpy().astype(np.int64) * max(tests.count, 1) + tests.number
+        version = _whole(rows.column("version_time")).cast(pa.int64()).to_numpy()
+        order = np.lexsort((version, result))
+        begins = np.ones(count, bool)
+        begins[1:] = (np.diff(result[order]) != 0) | (np.diff(version[order]) != 0)
+        if not begins.all():
+            first = np.maximum.accumulate(np.where(begins, np.arange(count), 0))
+            again = np.empty(count, np.int64)
+            again[order] = np.arange(count) - first
+            place = rows.column_names.index("version_time")
+            rows = rows.set_column(place, "version_time", pa.array(version + again).cast(INSTANT))
+        return rows.append_column("line", pa.array(np.zeros(count, np.int32)))
 
     def _test(self, code: pa.Array, display: pa.Array) -> dict[str, pa.Array]:
         columns = {
@@ -667,9 +666,7 @@ class _Groups:
         if not said:
             return cls(np.zeros(count, np.int64), np.zeros(min(count, 1), np.int64))
         joined = pc.binary_join_element_wise(*said, _BETWEEN) if len(said) > 1 else said[0]
-        if isinstance(joined, pa.ChunkedArray):
-            joined = joined.combine_chunks()
-        kinds = joined.dictionary_encode()
+        kinds = _whole(joined).dictionary_encode()
         number = kinds.indices.to_numpy().astype(np.int64)
         first = np.empty(len(kinds.dictionary), np.int64)
         first[number[::-1]] = np.arange(count)[::-1]
@@ -762,8 +759,5 @@ def _take(columns: Mapping[str, pa.Array], index: pa.Array) -> dict[str, pa.Arra
     return {name: one.take(index) for name, one in columns.items()}
 
 
-def _as_text(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_timestamp(whole.type):
-        whole = whole.cast(pa.int64())
-    return whole.cast(pa.string())
+def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

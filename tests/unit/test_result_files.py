@@ -71,6 +71,7 @@ WARNED = {
     "LAB-STATUS-UNKNOWN": ("B2,P2,GLU,5,odd,2026-03-01,", 5),
 }
 WHOLE = {
+    "LAB-FILE-LINES": (csv(GOOD).encode() + b"\n" * 10_000_000, MAPPING),
     "LAB-FILE-HEADER": (csv(GOOD).replace("Value", "Result").encode(), MAPPING),
     "LAB-FILE-MAPPING": (csv(GOOD).encode(), None),
     "LAB-FILE-CHARSET": (b"\xd8\x00" * 3, replace(MAPPING, charset="utf-16-be")),
@@ -153,6 +154,12 @@ def test_a_quote_that_nobody_closes_takes_one_line() -> None:
 def test_headings_are_found_whatever_their_order_width_and_case() -> None:
     parsed = read("ｔｅｓｔ, patient ,NO,Time,Status,Other,VALUE,Born\nGLU,P1,B1,2026-03-01,F,x,5,\n")
     assert rows(parsed, "observation", "filler_order", "patient_id", "value_number") == [("B1", "P1", 5.0)]
+
+
+def test_delimiters_behind_the_last_column_are_no_columns() -> None:
+    parsed = read(csv(GOOD + ",,", GOOD + ",x"))
+    assert rows(parsed, "observation", "segment_index") == [(2,)]
+    assert bad(parsed) == [(3, "LAB-LINE-COLUMNS", None)]
 
 
 def test_columns_by_number_and_the_usual_count_of_columns() -> None:
