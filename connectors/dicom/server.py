@@ -41,7 +41,7 @@ from connectors.dicom.metrics import (
     SECONDS,
 )
 from connectors.dicom.sources import TOO_MANY, DicomSource, Rejection, find_source
-from connectors.dicom.storage import Answer, Incoming, Keep
+from connectors.dicom.storage import TOO_LARGE, Answer, Incoming, Keep
 from connectors.dicom.upper_layer import (
     ABORT,
     DATA,
@@ -178,11 +178,15 @@ class DicomListener:
                 self._reports.stored()
                 return
             REFUSED.labels(answer.reason).inc()
-            if answer.status == OUT_OF_RESOURCES:
+            if answer.status == OUT_OF_RESOURCES and answer.reason != TOO_LARGE:
                 total.not_stored += 1
-            else:
-                total.refused += 1
-            self._reports.trouble("dicom_object_refused", peer, source, answer.reason)
+                self._reports.trouble("dicom_object_not_stored", peer, source, answer.reason)
+                return
+            total.refused += 1
+        log.warning(
+            "dicom_object_refused", peer=peer, source=source, code=answer.reason,
+            status=f"{answer.status:04X}",
+        )  # fmt: skip
 
     @property
     def stopping(self) -> bool:

@@ -35,6 +35,7 @@ from schemas.errors import IngestError
 from schemas.modality import object_path
 from schemas.source import Source
 
+TOO_LARGE: Final = "DICOM-TOO-LARGE"
 _UID_CHARACTERS: Final = frozenset("0123456789.")
 _BEGINNING: Final = 64 * 1024
 _DEFLATED_LIMIT: Final = 64 * 1024 * 1024
@@ -129,7 +130,7 @@ class Incoming:
             return
         try:
             if not self._spool.write(data):
-                self._refuse("DICOM-TOO-LARGE")
+                self._refuse(TOO_LARGE)
         except OSError:
             self._refuse("DICOM-SPOOL")
 
