@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,10 +18,12 @@ from typing import Self
 
 from jobs.city.codes import compare_codes, concept_map
 from jobs.city.compare import Difference, compare
+from jobs.city.compare_studies import compare_studies
 from jobs.city.institutions import INSTITUTIONS
 from jobs.city.result_files import CLINICS, FileDrops, write_drops, write_settings
 from jobs.city.send import send_over_mllp, write_files
 from jobs.city.settings import source_settings
+from jobs.city.studies import ARCHIVES, studies_of, studies_settings, write_images
 from jobs.city.traffic import City, Transport
 from jobs.city.truth import Truth
 from jobs.demo_identity import Merge, Pair, find_pair, merge_and_undo
@@ -62,6 +65,11 @@ GROUP BY ALL ORDER BY 1"""
 """Values in the unit of their concept, by the map that was loaded after them."""
 
 
+STUDIES = """SELECT source, modalities, instances, images, patients, patient_name_ideographic AS name
+FROM curated_imaging.study WHERE instances > 0 ORDER BY ALL LIMIT 6"""
+"""Studies with their counts; the one of two patients is marked."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the demonstration found.
@@ -101,6 +109,8 @@ class Demo:
         self.folder, self.messages, self.seed, self.say = folder.resolve(), messages, seed, say
         self.config = self.folder / "phl.toml"
         self.drops = self.folder / "drops"
+        self.dicom_port = _free_port()
+        self.studies, self.images = studies_of(seed)
         own = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         self.env = own | {"PHL_CONFIG": str(self.config), "PHL_LOG_LEVEL": "warning"}
 
@@ -111,7 +121,8 @@ class Demo:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         clinics = write_settings(self.folder, self.drops)
-        self.config.write_text(f'state_dir = "."\n\n{source_settings()}\n{clinics}', "utf-8")
+        settings = f"{source_settings()}{studies_settings(self.dicom_port)}\n{clinics}"
+        self.config.write_text('state_dir = "."\n\n' + settings, "utf-8")
 
     def run(self) -> Outcome:
         """From services to the comparison.
@@ -135,12 +146,15 @@ class Demo:
             "verifying: every landed message has its disposition and its rows, and what is so now follows from them"
         )
         self.phl("verify", "--strict", "--deep")
-        truth = Truth.together([over_mllp.truth, in_files.truth, in_drops.truth])
+        parts = (over_mllp.truth, in_files.truth, in_drops.truth, self.studies.truth)
+        truth = Truth.together(parts)
         self.say("comparing every table with what the city knows")
         lake = Lake(load_settings(self.config).lake_location())
         found = compare(lake, truth)
         if (codes := compare_codes(lake, truth)) is not None:
             found.append(codes)
+        if (counted := compare_studies(lake, self.studies)) is not None:
+            found.append(counted)
         rows = sum(map(len, truth.tables.values()))
         kinds = {row["message_type"] for row in truth.tables[MESSAGE_HEADER.name]}
         pair = find_pair(lake)
@@ -180,12 +194,26 @@ class Demo:
         with self._listener() as listener:
             self.say(f"{len(INSTITUTIONS)} institutions send {count} messages over MLLP")
             answers = asyncio.run(send_over_mllp(city.messages(count), "127.0.0.1", listener.port))
+            self._send_images()
         shown = ", ".join(f"{number} {code}" for code, number in sorted(answers.codes.items()))
         self.say(f"answered: {shown}")
         if answers.unexpected:
             raise LakeError(
                 "DEMO-ANSWERS", "the listener answered otherwise than it must", answers=answers.unexpected
             )
+
+    def _send_images(self) -> None:
+        """One archive sends its studies by C-STORE, of the other the files are harvested."""
+        folder = self.folder / "images"
+        counts = write_images(self.images, folder)
+        for archive in ARCHIVES:
+            place, count = str(folder / archive.source), counts[archive.source]
+            if archive.sends:
+                self.say(f"an archive of images sends {count} objects by DICOM C-STORE")
+                self.phl("send", place, "--protocol", "dicom", "--to", f"127.0.0.1:{self.dicom_port}")
+            else:
+                self.say(f"the headers of another one's {count} files are harvested where they lie")
+                self.phl("harvest", place, "--source", archive.source)
 
     def _load(self, city: City) -> None:
         folder = self.folder / "files"
@@ -220,6 +248,12 @@ class Demo:
                 exit_code=done.returncode,
             )
         return done
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 class Listener:

@@ -128,13 +128,19 @@ def _quarantine(lake: Lake, said: Mapping[_Coordinates, _Sender], truth: Truth) 
 def _table(
     lake: Lake, table: Table, said: Mapping[_Coordinates, _Sender], rows: list[Row]
 ) -> Difference | None:
+    """Of each source's rows the columns that the truth tells of any of them: archives say other things than clinics."""
     columns = sorted({column for row in rows for column in row} - set(_KEY))
+    told: dict[str, set[str]] = {}
+    for row in rows:
+        told.setdefault(str(row["source"]), set(_KEY)).update(row)
     wanted: Counter[_Values] = Counter(_values(row, columns) for row in rows)
     read = lake.dataset(table).to_table(columns=[*_PLACE, "segment_index", *columns])
     there: Counter[_Values] = Counter()
     for row in _plain(read, table).to_pylist():
         source, control_id = said.get(_coordinates(row), _NOBODY)
-        there[_values({**row, "source": source, "control_id": control_id}, columns)] += 1
+        found = {**row, "source": source, "control_id": control_id}
+        own = told.get(source, found.keys())
+        there[_values({name: value for name, value in found.items() if name in own}, columns)] += 1
     return _difference(table.name, columns, wanted, there)
 
 
@@ -166,7 +172,7 @@ def _plain(rows: pa.Table, table: Table) -> pa.Table:
     for position, name in enumerate(rows.column_names):
         kind = types.get(name)
         if kind == INSTANT:
-            seconds = rows.column(name).cast(pa.timestamp("s", "UTC"))
+            seconds = rows.column(name).cast(pa.timestamp("s", "UTC"), safe=False)
             rows = rows.set_column(position, name, pc.strftime(seconds, "%Y-%m-%dT%H:%M:%SZ"))
         elif kind == pa.date32():
             rows = rows.set_column(position, name, pc.strftime(rows.column(name), "%Y-%m-%d"))

@@ -18,7 +18,7 @@ def demo_command(
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """A small city, from its messages to a query, compared with the truth; exit 1 where anything differs."""
-    from jobs.demo import CODED, CORRECTION, FOLDER, QUERY, Demo
+    from jobs.demo import CODED, CORRECTION, FOLDER, QUERY, STUDIES, Demo
     from jobs.demo_identity import NAMES, lines_of
     from jobs.print_rows import print_grid
 
@@ -35,6 +35,8 @@ def demo_command(
             typer.echo(demo.phl("query", CORRECTION).stdout)
             typer.echo("what local codes and units mean: phl query on curated_coded.observation")
             typer.echo(demo.phl("query", CODED).stdout)
+            typer.echo("studies and what is counted in them: phl query on curated_imaging.study")
+            typer.echo(demo.phl("query", STUDIES).stdout)
             if outcome.pair is not None and outcome.merge is not None:
                 typer.echo(
                     "a merge of two patients and its undoing: curated.person_identifier and curated_person.observation"

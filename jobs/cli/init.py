@@ -115,6 +115,8 @@ TEMPLATE = """\
 #visit_number_scope = "ever"
 # Whether an order is cancelled, held or discontinued as soon as this source asks for it.
 #orders_at_word = false
+# What Patient ID of its images holds: "patient", or "examination" where it is the number of one.
+#patient_id_role = "patient"
 # Assigning authorities whose identifiers no other source may merge, move, rename or link.
 #owned_authorities = ["CITY"]
 # TLS at its port, instead of [listen.tls].

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schemas.errors import ConfigError
 
+if TYPE_CHECKING:
+    from jobs.city.truth import Truth
+
 RESULTS_OF_A_FILE = 50
 """So many messages for each result file that a clinic drops, as many as institutions write into a file."""
+
+_DICOM_PORT = 11112
 
 
 def simulate_command(
@@ -21,6 +26,10 @@ def simulate_command(
     to: Annotated[str | None, typer.Option(help="Send over MLLP to HOST:PORT.")] = None,
     files: Annotated[
         Path | None, typer.Option(help="Write files for phl load, a folder for each source.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Write DICOM files for phl send or phl harvest, a folder for each archive."),
     ] = None,
     rate: Annotated[float | None, typer.Option(min=0.01, help="Messages a second (MLLP).")] = None,
     base: Annotated[datetime | None, typer.Option(help="When the first message is sent, city time.")] = None,
@@ -51,18 +60,19 @@ def simulate_command(
     from jobs.city.truth import Truth
     from jobs.cli.send import address
 
-    if to is None and files is None and sources is None and drops is None:
+    if all(one is None for one in (to, files, sources, drops, images)):
         raise ConfigError(
-            "CONFIG-SIMULATE", "say where to: --to HOST:PORT, --files FOLDER or --drops FOLDER",
-            setting="--to, --files, --drops",
-        )  # fmt: skip
+            "CONFIG-SIMULATE",
+            "say where to: --to HOST:PORT, --files FOLDER, --drops FOLDER or --images FOLDER",
+            setting="--to, --files, --drops, --images",
+        )
     if to is not None and files is not None:
         raise ConfigError("CONFIG-SIMULATE", "give --to or --files, not both", setting="--to, --files")
     report: dict[str, object] = {}
     wrong = 0
     parts: list[Truth] = []
     if sources is not None:
-        _write_sources(sources, drops)
+        _write_sources(sources, drops, images=images is not None)
         report["sources"] = str(sources)
     if to is not None or files is not None:
         city = City(seed, Transport.MLLP if to else Transport.FILES, base=base or BASE)
@@ -80,28 +90,42 @@ def simulate_command(
         report["result_files"] = write_drops(dropped.files(max(1, messages // RESULTS_OF_A_FILE)), drops)
         report["result_files_must_become"] = dropped.truth.dispositions()
         parts.append(dropped.truth)
+    if images is not None:
+        parts.append(_write_images(seed, images, report))
     if truth is not None and parts:
         Truth.together(parts).save(truth)
-    if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False))
-    else:
-        for name, value in report.items():
-            shown = (
-                ", ".join(f"{count} {key}" for key, count in value.items())
-                if isinstance(value, dict)
-                else value
-            )
-            typer.echo(f"{name.replace('_', ' ')}: {shown}")
+    _tell(report, as_json=as_json)
     if wrong:
         raise typer.Exit(1)
 
 
-def _write_sources(path: Path, drops: Path | None) -> None:
+def _write_images(seed: int, folder: Path, report: dict[str, object]) -> Truth:
+    from jobs.city.studies import studies_of, write_images
+
+    studies, images = studies_of(seed)
+    report["images"] = write_images(images, folder)
+    report["images_must_become"] = studies.truth.dispositions()
+    return studies.truth
+
+
+def _tell(report: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False))
+        return
+    for name, value in report.items():
+        shown = (
+            ", ".join(f"{count} {key}" for key, count in value.items()) if isinstance(value, dict) else value
+        )
+        typer.echo(f"{name.replace('_', ' ')}: {shown}")
+
+
+def _write_sources(path: Path, drops: Path | None, *, images: bool) -> None:
     """Write the city's settings where no others are: those may be somebody's work.
 
     Args:
         path: of the file.
         drops: folder below which clinics drop files; their mappings are written beside the settings then.
+        images: whether the archives of images are senders, too.
 
     Raises:
         ConfigError: ``CONFIG-FILE``.
@@ -110,6 +134,10 @@ def _write_sources(path: Path, drops: Path | None) -> None:
     from jobs.city.settings import source_settings
 
     text = source_settings()
+    if images:
+        from jobs.city.studies import studies_settings
+
+        text += studies_settings(_DICOM_PORT)
     try:
         if drops is not None:
             text += "\n" + write_settings(path.resolve().parent, drops.resolve())
