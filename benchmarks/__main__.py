@@ -11,6 +11,7 @@ from benchmarks.measure import show
 
 MODULES = (
     "benchmarks.hl7_parse",
+    "benchmarks.dicom_parse",
     "benchmarks.lab_files",
     "benchmarks.fold",
     "benchmarks.curate",

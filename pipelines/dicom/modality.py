@@ -30,6 +30,10 @@ from schemas.tables.normalised import DIAGNOSTIC_REPORT, FINDING, OBSERVATION
 from schemas.tables.raw import ATTACHMENT
 
 DIRECTORY_CODE = "DICOM-DIRECTORY"
+
+ROWS_TOGETHER = 1_000
+"""So many headers are Python's objects at a time; then they become columns."""
+
 _TIMEZONE_OFFSET = 0x00080201
 _ADDED_BY_STAGE = frozenset(field.name for field in ORIGIN) - {
     "segment_index", "codes", "version_time", "sent_sequence",
@@ -55,13 +59,32 @@ def parse(raw: pa.Table, sources: Sources) -> Parsed:
             are any.
         sources: settings of the senders.
     """
+    pieces = [
+        _parse(raw.slice(start, ROWS_TOGETHER), start, sources)
+        for start in range(0, raw.num_rows, ROWS_TOGETHER)
+    ] or [_parse(raw, 0, sources)]
+    names = [table.name for table in TABLES if any(table.name in piece.tables for piece in pieces)]
+    return Parsed(
+        pa.concat_tables([piece.messages for piece in pieces]),
+        pa.concat_tables([piece.unreadable for piece in pieces]),
+        {name: _joined([piece.tables[name] for piece in pieces if name in piece.tables]) for name in names},
+    )
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables as one; a column that one has and another has not is null there."""
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
+
+
+def _parse(raw: pa.Table, first: int, sources: Sources) -> Parsed:
+    """Read some headers, of which the first one is in row ``first``."""
     messages: list[Row] = []
     unreadable: list[Row] = []
     rows: dict[str, list[Row]] = {table.name: [] for table in TABLES}
     there = [field.name for field in ATTACHMENT if field.name in raw.column_names]
     columns = [raw.column(name).to_pylist() for name in ("payload", "source", "received_at", *there)]
     known = {name: sources.get(name) for name in set(columns[1])}
-    for row, (payload, name, received, *attachment) in enumerate(zip(*columns, strict=True)):
+    for row, (payload, name, received, *attachment) in enumerate(zip(*columns, strict=True), first):
         source = known[name]
         institution = source.institution or source.name
         frame = frame_of(payload or b"")

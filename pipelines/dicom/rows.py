@@ -390,9 +390,10 @@ def _about(header: Header, instance: Row) -> Row:
 @functools.lru_cache(maxsize=1000)
 def uid_name(uid: str) -> str | None:
     """The name of a UID of the standard (PS3.6 annex A)."""
-    from pydicom.uid import UID  # noqa: PLC0415 - takes a while, once
+    from pydicom.config import IGNORE  # noqa: PLC0415 - takes a while, once
+    from pydicom.uid import UID  # noqa: PLC0415
 
-    name = UID(uid).name
+    name = UID(uid, IGNORE).name  # else it warns of what is no UID, and shows it
     return None if name == uid else str(name)
 
 

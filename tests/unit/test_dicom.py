@@ -16,7 +16,10 @@ import pytest
 from pydicom.data import get_charset_files, get_testdata_files
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
+from connectors.kafka.ranges import OffsetRange
+from lake_layout.objects import FolderStore
 from pipelines.dicom.modality import DICOM
+from pipelines.land import RecordSlice, raw_rows
 from schemas.findings import DICOM_FINDINGS, FINDINGS, Severity
 from schemas.modality import Parsed
 from schemas.source import Source, Sources
@@ -93,9 +96,20 @@ def codes_of(payload: bytes, **settings: Any) -> set[str]:
     return set(parsed.messages.column("codes").to_pylist()[0])
 
 
+def renamed(payload: bytes, charset: str) -> bytes:
+    """A header that claims another character set: pydicom would warn of some, and write its texts in it."""
+    own = charset.encode("ascii").ljust(len(charset) + len(charset) % 2)
+    was = b"CS\x0a\x00ISO_IR 192"
+    assert was in payload
+    return payload.replace(was, b"CS" + struct.pack("<H", len(own)) + own, 1)
+
+
 def text_of(declared: str | None, raw: bytes, **settings: Any) -> tuple[str, str, set[str]]:
     """The description of a study whose bytes and declared character set are given: text, codec used, codes."""
-    payload = header(StudyDescription="@" * (len(raw) + len(raw) % 2), SpecificCharacterSet=declared)
+    payload = header(
+        StudyDescription="@" * (len(raw) + len(raw) % 2), SpecificCharacterSet=declared and "ISO_IR 192"
+    )
+    payload = renamed(payload, declared) if declared else payload
     payload = payload.replace(b"@" * (len(raw) + len(raw) % 2), raw + b" " * (len(raw) % 2))
     row = row_of("imaging_study", payload, **settings)
     return (
@@ -245,6 +259,26 @@ def test_where_the_object_lies_goes_with_the_row() -> None:
     )  # fmt: skip
 
 
+def test_what_a_record_says_of_its_object_lands_with_it(tmp_path: Path) -> None:
+    told = {
+        "source": b"pacs", "attachment-uri": b"objects/dicom/ab/abc", "attachment-size": b"70000",
+        "attachment-sha256": b"abc",
+    }  # fmt: skip
+    odd = {"attachment-size": b"many", "attachment-uri": b"\xff"}
+    records = RecordSlice([0, 1, 2], [0, 0, 0], [header(), header(), b""], [told, odd, {}])
+    span = OffsetRange("raw.dicom", "T", 0, 0, 3)
+    raw = raw_rows(span, records, DICOM, Sources.of(), FolderStore(tmp_path))
+    names = [name for name in raw.column_names if name.startswith("attachment_")]
+    assert raw.select(names).to_pylist() == [
+        {"attachment_uri": "objects/dicom/ab/abc", "attachment_size": 70000, "attachment_sha256": "abc",
+         "attachment_etag": None},
+        {"attachment_uri": "\ufffd", "attachment_size": None, "attachment_sha256": None, "attachment_etag": None},
+        dict.fromkeys(names),
+    ]  # fmt: skip
+    assert raw.column("control_id").to_pylist() == [f"{ROOT}1.1.1", f"{ROOT}1.1.1", None]
+    assert raw.column("problem").to_pylist() == [None, None, "RECORD-EMPTY"]
+
+
 # What names whom ---------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +292,9 @@ def test_the_same_content_is_the_same_and_another_is_not() -> None:
 
 def test_the_date_of_an_instance_is_its_study_s_else_the_next_that_is_there() -> None:
     assert envelope(header(StudyDate="", ContentDate="20260405"))["sent_date"] == "20260405"
-    assert envelope(header(StudyDate="2026.03.02"))["sent_date"] == "20260302"
+    assert (
+        envelope(header().replace(b"DA\x08\x0020260301", b"DA\x0a\x002026.03.02"))["sent_date"] == "20260302"
+    )
     assert envelope(header(StudyDate=None))["sent_date"] is None
 
 
@@ -400,7 +436,7 @@ PROVOKED: dict[str, bytes] = {
     "DICOM-PATIENT-ID-MISSING": header(PatientID=""),
     "DICOM-TIME-INVALID": header().replace(b"20260301", b"20261301"),
     "DICOM-NUMBER-INVALID": with_element(0x00400316, "DS", b"3 dGy "),
-    "DICOM-CHARSET-UNKNOWN": header(SpecificCharacterSet="ISO_IR 999"),
+    "DICOM-CHARSET-UNKNOWN": renamed(header(SpecificCharacterSet="ISO_IR 192"), "ISO_IR 999"),
     "DICOM-CHARSET-MISSING": with_element(0x00400254, "LO", "李伟".encode()),
     "DICOM-CHARSET-MISMATCH": header(SpecificCharacterSet="ISO_IR 100") + element(0x00400254, "LO", "李伟".encode()),
     "DICOM-CHARSET-GUESSED": with_element(0x00400254, "LO", "李伟".encode("gb18030")),
@@ -446,6 +482,19 @@ def test_versions_are_ordered_by_receipt() -> None:
     later = parse(header()).messages.column("event_time").to_pylist()
     assert later == [datetime(2026, 3, 1, 0, 15, tzinfo=UTC)]
     assert RECEIVED - later[0] > timedelta(days=1)
+
+
+def test_many_headers_are_read_as_few_are() -> None:
+    few = [header(), header(Rows=None, PatientID="", Modality="MR"), dose_report(), b"none"]
+    parsed = parse(*few * 600)
+    once = parse(*few)
+    for name, rows in once.tables.items():
+        found = parsed.tables[name]
+        assert found.num_rows == 600 * rows.num_rows
+        assert found.column_names == rows.column_names
+        last = found.slice(599 * rows.num_rows).drop_columns(["row"])
+        assert last.to_pylist() == rows.drop_columns(["row"]).to_pylist()
+    assert parsed.unreadable.column("row").to_pylist() == list(range(3, 2400, 4))
 
 
 @pytest.mark.parametrize("payload", [b"", b"MSH|^~\\&|", b"\0" * 200])
