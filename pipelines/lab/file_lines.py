@@ -173,7 +173,8 @@ def _separated(data: U8, start: int, mapping: ResultFile, room: int) -> Lines:
     headings: list[str] = []
     if mapping.header:
         headings, start, first_line = _headings(data, start, first_line, delimiter, quote)
-    positions = [_position(number, column, headings) for number, column in enumerate(mapping.places, 1)]
+    keys = [heading_key(name) for name in headings]
+    positions = [_position(number, column, keys) for number, column in enumerate(mapping.places, 1)]
     distinct = sorted(set(positions))
     slots = np.full(max(distinct, default=0), -1, np.int64)
     slots[np.array(distinct, np.int64) - 1] = np.arange(len(distinct))
@@ -241,7 +242,7 @@ def _headings(
 
 
 def _position(number: int, column: Column, headings: Sequence[str]) -> int:
-    """The column's number in the file, from 1.
+    """The column's number in the file, from 1, by the keys of its headings.
 
     Raises:
         MessageError: ``LAB-FILE-HEADER``, with the number of the column in the mapping as its field.
@@ -249,7 +250,7 @@ def _position(number: int, column: Column, headings: Sequence[str]) -> int:
     if column.position is not None:
         return column.position
     wanted = heading_key(column.name or "")
-    found = [at for at, name in enumerate(headings, 1) if heading_key(name) == wanted]
+    found = [at for at, key in enumerate(headings, 1) if key == wanted]
     if len(found) != 1:
         raise _problem("LAB-FILE-HEADER", field=number)
     return found[0]

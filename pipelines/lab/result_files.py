@@ -109,14 +109,10 @@ def _joined(pieces: Sequence[pa.Table]) -> pa.Table:
 
 def _plain(rows: pa.Table) -> pa.Table:
     """Without dictionaries, which differ from file to file."""
-    return rows.cast(
-        pa.schema(
-            [
-                pa.field(one.name, one.type.value_type if pa.types.is_dictionary(one.type) else one.type)
-                for one in rows.schema
-            ]
-        )
-    )
+    for place, one in enumerate(rows.schema):
+        if pa.types.is_dictionary(one.type):
+            rows = rows.set_column(place, one.name, rows.column(place).cast(one.type.value_type))
+    return rows
 
 
 @dataclass
