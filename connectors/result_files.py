@@ -286,6 +286,7 @@ class Collector:
     threshold: int = OBJECT_THRESHOLD
     move_to: Path | None = None
     _before: Mapping[str, Dropped] = field(default_factory=dict)
+    _told: set[tuple[str, str]] = field(default_factory=set)
 
     def round(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Tally:
         """Look, and take what is whole.
@@ -386,6 +387,10 @@ class Collector:
 
     def _note(self, tally: Tally, fault: FileFault, file: Dropped | None) -> None:
         tally.faults[fault.code] += 1
+        told = (file.key if file is not None else "", fault.code)
+        if told in self._told:  # a file that nobody sees to is not told of at every look
+            return
+        self._told.add(told)
         about = {"file": file.mark, "bytes": file.size} if file is not None else {}
         log.warning(
             "result_file_not_taken", source=self.source.name, code=fault.code, kind=fault.kind, what=FAULTS[fault.code],

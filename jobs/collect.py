@@ -9,17 +9,27 @@ from pathlib import Path
 from types import FrameType
 
 import structlog
+from prometheus_client import Counter, Gauge
 
 from connectors.kafka.deliver import deliver_all
 from connectors.kafka.topics import ensure_topic
 from connectors.records import Record
-from connectors.result_files import LAB_TOPIC, Collector, Drop, FolderDrop, StoreDrop, Taken, Tally
+from connectors.result_files import FAULTS, LAB_TOPIC, Collector, Drop, FolderDrop, StoreDrop, Taken, Tally
 from jobs.settings import Settings, SourceSettings
 from lake_layout.location import LakeLocation
 from lake_layout.objects import open_store
 from schemas.errors import ConfigError, TransportError
 
 log = structlog.get_logger(__name__)
+
+TAKEN = Counter("phl_collect_files", "Files that were taken.", ["source"])
+WAITING = Gauge("phl_collect_waiting", "Files that may not be whole yet.", ["source"])
+NOT_TAKEN = Gauge(
+    "phl_collect_faults", "Files, or folders, that could not be read at the last look.", ["source", "code"]
+)
+ROUNDS = Counter(
+    "phl_collect_looks", "Looks at where files are dropped: done, failed.", ["source", "outcome"]
+)
 
 
 def collectors(settings: Settings, names: Sequence[str]) -> list[Collector]:
@@ -102,6 +112,7 @@ def collect_every(some: Sequence[Collector], seconds: float, told: Callable[[str
         stop.set()
 
     former = {one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT)}
+    faults: dict[str, Mapping[str, int]] = {}
     try:
         while not stop.is_set():
             for one in some:
@@ -109,13 +120,24 @@ def collect_every(some: Sequence[Collector], seconds: float, told: Callable[[str
                     tally = one.round()
                 except TransportError as error:
                     log.warning("collect_waits", source=one.source.name, code=error.code)
+                    ROUNDS.labels(one.source.name, "failed").inc()
                     continue
-                if tally.taken or tally.faults:
+                _count(one.source.name, tally)
+                if tally.taken or tally.faults != faults.get(one.source.name, {}):
                     told(one.source.name, tally)
+                faults[one.source.name] = tally.faults
             stop.wait(seconds)
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _count(source: str, tally: Tally) -> None:
+    ROUNDS.labels(source, "done").inc()
+    TAKEN.labels(source).inc(tally.taken)
+    WAITING.labels(source).set(tally.waiting)
+    for code in FAULTS:
+        NOT_TAKEN.labels(source, code).set(tally.faults[code])
 
 
 def settle_of(settings: Settings, name: str) -> float:

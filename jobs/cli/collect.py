@@ -22,6 +22,9 @@ def collect_command(
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Take what is there and end.")] = False,
     every: Annotated[str | None, typer.Option(help="Look again so often, such as 30s or 5m.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="With --every: serve Prometheus metrics there (loopback).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
     config: Annotated[Path | None, typer.Option(help="Settings file, else phl.toml.")] = None,
 ) -> None:
@@ -40,6 +43,12 @@ def collect_command(
     pause = seconds(every, "--every") if every is not None else 0.0
     some = collectors(settings, source or [])
     if every is not None:
+        if metrics_port is not None:
+            from prometheus_client import REGISTRY
+
+            from jobs.metrics import serve_metrics
+
+            serve_metrics(REGISTRY, metrics_port)
         collect_every(some, pause, lambda name, tally: _report({name: tally}, as_json=as_json))
         return
     tallies = collect_once(settings, some)

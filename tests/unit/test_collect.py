@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ import structlog
 
 from connectors.records import Record
 from connectors.result_files import FAULTS, Collector, Dropped, FileFault, FolderDrop, Taken
+from jobs.collect import collect_every
 from lake_layout.location import LakeLocation
 from lake_layout.objects import ObjectStore, open_store
 from schemas.errors import TransportError
@@ -155,15 +158,35 @@ def test_what_cannot_be_read_is_told_by_code(place: Place) -> None:
     assert dict(collector.round().faults) == {"COLLECT-FOLDER": 1}
 
 
+def test_looking_goes_on_while_kafka_is_away_and_ends_when_it_is_told_to(place: Place) -> None:
+    place.topic.room = 0
+    place.put("a.csv", b"a")
+    told: list[tuple[str, int]] = []
+
+    def later(step: int = 0) -> None:
+        if step == 0:
+            place.topic.room = 1000
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    timers = [threading.Timer(0.3 + 0.3 * step, later, (step,)) for step in range(2)]
+    for timer in timers:
+        timer.start()
+    collect_every([place.collector()], 0.02, lambda name, tally: told.append((name, tally.taken)))
+    assert told == [("clinic", 1)]
+    assert place.topic.values == [b"a"]
+
+
 def test_no_name_is_logged(place: Place, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     collector = place.collector(move_to=tmp_path / "file")
     place.put(f"{SENTINEL}.csv", SENTINEL.encode())
     place.put(f"{SENTINEL}-large.csv", b"x" * 1001)
-    collector.round()
     with structlog.testing.capture_logs() as logs:
-        tally = collector.round()
-    assert tally.taken == 1
+        tallies = [collector.round() for _ in range(4)]
+    assert [tally.taken for tally in tallies] == [0, 1, 0, 0]
+    assert [tally.faults["COLLECT-TOO-LARGE"] for tally in tallies] == [1, 1, 1, 1]
+    assert len(logs) == 3  # each is told once
     assert {str(entry["code"]) for entry in logs if "code" in entry} == {
         "COLLECT-TOO-LARGE",
         "COLLECT-NOT-MOVED",
