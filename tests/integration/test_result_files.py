@@ -110,13 +110,15 @@ def test_a_file_becomes_rows_and_a_bad_line_waits_to_be_read_again(
     assert f"      5 LAB-LINE-COLUMNS     B3,P3,{SENTINEL},GLU" in phl("quarantine", "show", place)
     said.clear()
 
-    # the mapping learns another form of dates, and the file is read again
+    # bad lines are nobody's task any more; the mapping learns another form of dates, and the file is read again
+    phl("quarantine", "discard", place, "--why", "the clinic was told")
     settings(tmp_path, "drop", ', "%d.%m.%Y %H:%M"')
-    phl("quarantine", "replay", place, "--why", "the mapping was mended")
+    phl("reprocess", "--modality", "lab", "--source", "clinic-3", "--why", "the mapping was mended")
     (drop / "later.csv").write_bytes(file_of(CORRECTED))
     phl("collect", "--once")
     phl("ingest", "--once")
-    assert [row["segment_index"] for row in json.loads(phl("quarantine", "list", "--json"))] == [5]
+    settled = json.loads(phl("quarantine", "list", "--settled", "--json"))
+    assert [(row["segment_index"], row["decision"]) for row in settled] == [(5, "discard")]
     assert shown(run_phl) == [
         ("B1", "ALT", "＜５", 5.0, "<", "F", 3), ("B1", "GLU", "5.3", 5.3, None, "C", 2),
         ("B2", "GLU", "6.0", 6.0, None, "F", 4), ("B4", "HBSAG", "阴性(-)", None, None, "F", 6),
