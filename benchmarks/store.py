@@ -44,7 +44,8 @@ def measured(
     """One load against one listener, the first of the processes; CPU of the others is counted too."""
     pid = pids[0]
     objects = max(megabytes * 1_000_000 // size // ASSOCIATIONS, 1)
-    arguments = [str(one) for one in (port, ASSOCIATIONS, objects, size, pdu_length)]
+    first = time.time_ns() // 1_000_000  # objects that nobody has yet
+    arguments = [str(one) for one in (port, ASSOCIATIONS, objects, size, pdu_length, first)]
     before = [cpu_of_service(one) for one in pids]
     with PeakMemory(pid) as memory:
         done = subprocess.run(

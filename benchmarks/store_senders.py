@@ -1,6 +1,8 @@
 """Sends DICOM objects by some associations at once; takes little CPU, since but the beginning of each is new.
 
-``python -m benchmarks.store_senders PORT ASSOCIATIONS OBJECTS BYTES PDU_LENGTH``
+``python -m benchmarks.store_senders PORT ASSOCIATIONS OBJECTS BYTES PDU_LENGTH FIRST``
+
+FIRST is the number of the first object: what was sent before is not stored again, and would be too quick.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def pixels(size: int, pdu_length: int) -> list[bytes]:
 
 def main() -> None:
     """Send, then print what came of it as JSON."""
-    port, associations, objects, size, pdu_length = map(int, sys.argv[1:6])
+    port, associations, objects, size, pdu_length, first = map(int, sys.argv[1:7])
     rest = b"".join(pixels(size, pdu_length))
     stored = [0] * associations
     waits: list[float] = []
@@ -32,7 +34,7 @@ def main() -> None:
     def send(place: int) -> None:
         with RawSender(port, called="ANY-SCP", calling="BENCH") as sender:
             begin.wait()
-            for number in range(place * objects, (place + 1) * objects):
+            for number in range(first + place * objects, first + (place + 1) * objects):
                 head = fragment(3, store_command(number)) + fragment(0, instance(number, 0))
                 sender.socket.sendall(head)
                 sender.socket.sendall(rest)

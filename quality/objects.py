@@ -235,12 +235,13 @@ class Comparison:
         Args:
             before: younger objects may be named by rows to come.
         """
-        rows, named, elsewhere = self._one(
-            'SELECT coalesce(sum("rows"), 0)::BIGINT, count(DISTINCT uri), '
-            "count(DISTINCT CASE WHEN contains(uri, '://') THEN uri END) FROM named"
+        (rows,) = self._one('SELECT coalesce(sum("rows"), 0)::BIGINT FROM named')
+        # not count(DISTINCT …), which does not go to the disk
+        named, elsewhere = self._one(
+            "SELECT count(*), count(*) FILTER (contains(uri, '://')) FROM (SELECT DISTINCT uri FROM named)"
         )
         (listed,) = self._one("SELECT count(*) FROM listed")
-        (waiting,) = self._one("SELECT count(DISTINCT uri) FROM waiting")
+        (waiting,) = self._one("SELECT count(*) FROM (SELECT DISTINCT uri FROM waiting)")
         report = ObjectsReport(rows, named, elsewhere, listed, waiting=waiting)
         report.faults = list(self._faults())
         self._sql.execute(
