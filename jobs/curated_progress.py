@@ -107,6 +107,13 @@ def coded_up_to(lake: Lake) -> int | None:
     return None if reached is None else int(reached)
 
 
+def uncoded(lake: Lake) -> News:
+    """Observations whose codes and units were not looked at."""
+    begin, end = coded_up_to(lake) or 0, int(current_handle(lake, OBSERVATION).version())
+    rows = sum(file.rows for file in files_added(lake, OBSERVATION, begin, end))
+    return {OBSERVATION.name: ((begin, end), rows)} if rows else {}
+
+
 def followed_up_to(lake: Lake) -> dict[str, int]:
     """Versions of normalised tables that all who follow them have reached; without those that nobody follows yet."""
     found: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""``phl status``: are the services up, and how far are curated tables and persons behind?"""
+"""``phl status``: are the services up, and how far are curated tables, persons and codes behind?"""
 
 from __future__ import annotations
 
@@ -23,49 +23,55 @@ def status_command(
 ) -> None:
     """Say whether Kafka and the store answer, embedded or outside; exit code 1 where one does not.
 
-    Where the lake has curated tables, say too what is normalised and not folded into them, or not yet known of persons.
+    Where the lake has curated tables, say too what is normalised and not folded into them, or not yet known of persons
+    and codes.
     """
     from jobs.services.start import look
     from jobs.settings import load_settings
 
     settings = load_settings(config)
     reports = look(settings)
-    waiting, unidentified = _waiting(settings) if all(report.up for report in reports) else (None, None)
+    waiting = _waiting(settings) if all(report.up for report in reports) else {}
     if as_json:
         told = {"services": [asdict(report) for report in reports]}
-        more = {"uncurated": waiting, "unidentified": unidentified}
-        typer.echo(json.dumps(told | {name: rows for name, rows in more.items() if rows is not None}))
+        typer.echo(json.dumps(told | waiting))
     else:
         show(reports)
-        for what, rows in (("curated tables", waiting), ("persons", unidentified)):
-            if rows is not None:
-                named = ", ".join(f"{name} {count:,}" for name, count in sorted(rows.items()))
-                typer.echo(
-                    f"{what} lack {sum(rows.values()):,} normalised rows: {named}"
-                    if rows
-                    else f"{what} are up to date"
-                )
+        for name, rows in waiting.items():
+            named = ", ".join(f"{table} {count:,}" for table, count in sorted(rows.items()))
+            typer.echo(
+                f"{_BEHIND[name]} lack {sum(rows.values()):,} normalised rows: {named}"
+                if rows
+                else f"{_BEHIND[name]} are up to date"
+            )
     if not all(report.up for report in reports):
         raise typer.Exit(1)
 
 
-def _waiting(settings: Settings) -> tuple[dict[str, int] | None, dict[str, int] | None]:
-    """Rows by normalised table that the curated tables lack, and those that persons lack.
+_BEHIND = {"uncurated": "curated tables", "unidentified": "persons", "uncoded": "codes"}
 
-    None where nothing was normalised or the tables were never prepared.
+
+def _waiting(settings: Settings) -> dict[str, dict[str, int]]:
+    """Rows by normalised table that the curated tables lack, that persons lack, and that codes lack.
+
+    Without those for which nothing was normalised, or whose tables were never prepared.
     """
-    from jobs.curated_progress import uncurated, unidentified
+    from jobs import curated_progress
     from lake_layout.lake import Lake
 
-    found: list[dict[str, int] | None] = []
-    for news in (uncurated, unidentified):
+    found: dict[str, dict[str, int]] = {}
+    lake = Lake(settings.lake_location())
+    for name, news in zip(
+        _BEHIND,
+        (curated_progress.uncurated, curated_progress.unidentified, curated_progress.uncoded),
+        strict=True,
+    ):
         try:
-            found.append({name: rows for name, (_, rows) in news(Lake(settings.lake_location())).items()})
+            found[name] = {table: rows for table, (_, rows) in news(lake).items()}
         except LakeError as error:
             if error.code != "LAKE-TABLE-MISSING":
                 raise
-            found.append(None)
-    return found[0], found[1]
+    return found
 
 
 def show(reports: Sequence[Report]) -> None:

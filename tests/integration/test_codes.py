@@ -330,6 +330,17 @@ def test_who_dies_before_the_commit_has_changed_nothing(
     assert lake.lake.dataset(CODING).to_table(columns=["loinc"]).column(0).to_pylist() == ["1751-7"]
 
 
+def test_another_program_derives_everything_anew(lake: CuratedLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(lake, report(1, "A^A^L|1|g/L"))
+    assert codes_batch(lake.context) is not None
+    for module in ("coding", "keep"):
+        monkeypatch.setattr(f"pipelines.codes.{module}.rule", lambda: "another")
+    assert codes_lag(lake.context) == 1
+    assert codes_batch(lake.context) is not None
+    assert lake.lake.dataset(CODING).to_table(columns=["rule"]).column(0).to_pylist() == ["another"]
+    assert codes_batch(lake.context) is None
+
+
 def test_verify_finds_what_the_rule_does_not_say(lake: CuratedLake) -> None:
     put(lake, report(1, "A^A^L|1|g/L", "B^B^L|1|g/L"))
     assert codes_batch(lake.context) is not None

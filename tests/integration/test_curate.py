@@ -316,12 +316,14 @@ def test_ingest_curates_and_status_tells_what_waits(run_phl: RunPhl, tmp_path: P
     assert {*json.loads(ingested.stdout)} >= {"land hl7v2", "normalise hl7v2"}
     waiting = json.loads(run_phl("status", "--json").stdout)["uncurated"]
     assert waiting["normalised/observation"] == 1
+    assert json.loads(run_phl("status", "--json").stdout)["uncoded"] == {"normalised/observation": 1}
     sql = "SELECT a.value_number, b.value_number FROM curated.observation a, curated_now.observation b"
     asked = run_phl("query", "--csv", sql)
     assert asked.stdout.splitlines()[1:] == ["5.0,5.5"], asked.stderr
     assert json.loads(run_phl("curate", "--json").stdout)["curate"]["messages"] == sum(waiting.values())
     assert run_phl("query", "--csv", sql).stdout.splitlines()[1:] == ["5.5,5.5"]
-    assert json.loads(run_phl("status", "--json").stdout)["uncurated"] == {}
+    status = json.loads(run_phl("status", "--json").stdout)
+    assert (status["uncurated"], status["uncoded"]) == ({}, {})
 
 
 def test_verifying_folds_everything_again(
