@@ -46,7 +46,7 @@ _DAY: Final = f"coalesce(CAST(effective_time + {_MINUTES} AS DATE), event_date)"
 
 
 def show_coded(connection: duckdb.DuckDBPyConnection, tables: Collection[Table]) -> None:
-    """Make the view, where all that it takes is shown already.
+    """Make the views, where all that it takes is shown already.
 
     Args:
         connection: with views of the tables.
@@ -55,28 +55,33 @@ def show_coded(connection: duckdb.DuckDBPyConnection, tables: Collection[Table])
     if {CURATED_OBSERVATION.name, CODING.name} <= {table.name for table in tables}:
         connection.execute("CREATE SCHEMA IF NOT EXISTS curated_coded")
         connection.execute(f"CREATE VIEW curated_coded.observation AS {coded_sql()}")
+        connection.execute(f"CREATE VIEW curated_coded.instrument_observation AS {instrument_sql()}")
 
 
 def coded_sql() -> str:
-    """The query of the view.
+    """The query of ``curated_coded.observation``."""
+    return f"""
+        SELECT said.*, coding.loinc, coding.loinc_display, coding.loinc_from, coding.ucum_unit,
+          coding.canonical_unit, said.value_number * coding.factor + coding.shift AS value_canonical,
+          coding.code_reason, coding.unit_reason
+        FROM {CURATED_OBSERVATION.view_name} AS said LEFT JOIN {CODING.view_name} AS coding ON {JOIN}
+    """  # noqa: S608 - our names
 
-    ``released`` says of an instrument's result whether a laboratory system of the same institution has released one of
-    the same specimen, day, and code (local, or LOINC); of all others it is null.
+
+def instrument_sql() -> str:
+    """The query of ``curated_coded.instrument_observation``: what instruments say, and whether it is ``released``.
+
+    It is where a laboratory system of the same institution has released a result of the same specimen, day, and code
+    (local, or LOINC). A view of its own, since it looks at all released results, which other questions need not do.
     """
     return f"""
-        WITH coded AS (
-          SELECT said.*, coding.loinc, coding.loinc_display, coding.loinc_from, coding.ucum_unit,
-            coding.canonical_unit, said.value_number * coding.factor + coding.shift AS value_canonical,
-            coding.code_reason, coding.unit_reason
-          FROM {CURATED_OBSERVATION.view_name} AS said LEFT JOIN {CODING.view_name} AS coding ON {JOIN}
-        ),
+        WITH measured AS (SELECT * FROM curated_coded.observation WHERE status = '{INSTRUMENT}'),
         released AS (
           SELECT DISTINCT institution, specimen_id, {_DAY} AS day, unnest([observation_code, loinc]) AS code
-          FROM coded WHERE status IN {_FINAL} AND specimen_id IS NOT NULL
+          FROM curated_coded.observation
+          WHERE status IN {_FINAL} AND specimen_id IN (SELECT specimen_id FROM measured)
         )
-        SELECT *, CASE WHEN status = '{INSTRUMENT}' THEN {_is_released("observation_code")}
-          OR {_is_released("loinc")} END AS released
-        FROM coded
+        SELECT *, {_is_released("observation_code")} OR {_is_released("loinc")} AS released FROM measured
     """  # noqa: S608 - our names
 
 

@@ -6,7 +6,7 @@ connection can do nothing outside itself: no file, no network, no settings.
 
 Of curated tables only the rows that are so now are shown, without the columns that folds are made with.
 ``curated_now.*`` shows them with what is normalised and not curated yet, for the tables that a query names;
-``curated_person.*`` with the person that each row is about, ``curated_coded.observation`` with what codes and units
+``curated_person.*`` with the person that each row is about, ``curated_coded.*`` with what codes and units
 mean, ``curated_imaging.*`` studies and series with their counts and orders. Where a time is asked for, ``curated.*``
 shows them as they were then instead. ``curated.order_alias`` is a view of others.
 """
