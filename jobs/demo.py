@@ -146,6 +146,8 @@ class Demo:
             "verifying: every landed message has its disposition and its rows, and what is so now follows from them"
         )
         self.phl("verify", "--strict", "--deep")
+        self.say("looking whether every object that a row names is there, with its bytes (phl objects check)")
+        self.phl("objects", "check", "--deep", "--strict", "--grace", "0s")
         parts = (over_mllp.truth, in_files.truth, in_drops.truth, self.studies.truth)
         truth = Truth.together(parts)
         self.say("comparing every table with what the city knows")
