@@ -49,7 +49,7 @@ from pipelines.identity import (
     seen_of,
 )
 from pipelines.identity_components import I64, Bools
-from pipelines.identity_edges import Owners
+from pipelines.identity_edges import Owners, seen_in_images
 from pipelines.parts import coded
 from pipelines.steps import count_steps
 from schemas.source import Sources
@@ -65,6 +65,7 @@ from schemas.tables.identity import (
     SEEN,
     STEWARD_QUEUE,
 )
+from schemas.tables.imaging import IMAGING_STUDY
 from schemas.tables.normalised import PATIENT, PATIENT_LINK
 from schemas.tables.steward_event import STEWARD_EVENT
 
@@ -79,7 +80,10 @@ _ORIGIN = (
     "source", "institution", "message_type",
 )  # fmt: skip
 
-_COLUMNS: Final[Mapping[str, tuple[str, ...] | None]] = {PATIENT.name: (*_ORIGIN, "identifiers")}
+_COLUMNS: Final[Mapping[str, tuple[str, ...] | None]] = {
+    PATIENT.name: (*_ORIGIN, "identifiers"),
+    IMAGING_STUDY.name: ("patient_id", "patient_authority", "event_time", "version_time"),
+}
 """What is read of a table; else all of it."""
 
 _EDGE = (
@@ -219,6 +223,8 @@ def stated_by(lake: Lake, sources: Sources, paths: Mapping[str, Sequence[str]]) 
                 waiting.append(seen_of(rows))
                 if sum(table.num_rows for table in waiting) > _JOINED_TOGETHER:
                     seen, waiting = join_seen(seen, *waiting), [SEEN.empty_table()]
+            elif name == IMAGING_STUDY.name:
+                waiting.append(seen_in_images(rows))
             elif name == PATIENT_LINK.name:
                 edges.append(edges_of_links(rows, owners))
             elif name == STEWARD_EVENT.name:

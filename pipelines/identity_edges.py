@@ -39,6 +39,7 @@ from schemas.tables.identity import (
     SEEN,
     UNLINK,
 )
+from schemas.tables.structures import IDENTIFIER
 
 UNFIT = "IDENTITY-UNFIT"
 UNPAIRED = "IDENTITY-UNPAIRED"
@@ -210,6 +211,37 @@ def seen_of(rows: pa.Table) -> pa.Table:
         keys = [key_of("patient", authority, value) for authority, value in names]
         found = found.append_column(name, pa.array(keys, pa.int64()))
     return join_seen(found.cast(SEEN))
+
+
+def seen_in_images(rows: pa.Table) -> pa.Table:
+    """Which patients images state: their first identifier, at the time of the study.
+
+    What an old image lists beside it says nothing of to whom that belongs today.
+
+    Args:
+        rows: rows of ``normalised/imaging_study``.
+
+    Returns:
+        ``SEEN``, joined.
+    """
+    named = rows.filter(pc.is_valid(rows.column("patient_id")))
+    event, version = named.column("event_time"), named.column("version_time")
+    time = pc.if_else(pc.fill_null(pc.less(event, version), False), event, version)
+    once = named.set_column(named.column_names.index("version_time"), "version_time", time)
+    once = once.group_by(["patient_id", "patient_authority"]).aggregate(
+        [("version_time", "min"), ("version_time", "max")]
+    )
+    parts = []
+    for which in ("min", "max"):
+        members = pa.StructArray.from_arrays(
+            [once.column("patient_id").combine_chunks(), once.column("patient_authority").combine_chunks(),
+             pa.nulls(once.num_rows, pa.string())], fields=list(IDENTIFIER),
+        )  # fmt: skip
+        lists = pa.ListArray.from_arrays(pa.array(range(once.num_rows + 1), pa.int32()), members)
+        parts.append(
+            seen_of(pa.table({"identifiers": lists, "version_time": once.column(f"version_time_{which}")}))
+        )
+    return join_seen(*parts)
 
 
 def _trimmed(identifiers: pa.Array, name: str) -> pa.Array:

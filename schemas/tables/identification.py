@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from schemas.table import INSTANT, Field, Table
 from schemas.tables.identity import IDENTITY
+from schemas.tables.imaging import IMAGING_STUDY
 from schemas.tables.normalised import PATIENT, PATIENT_LINK
 from schemas.tables.steward_event import STEWARD_EVENT
 
 STAGE = "identity"
 
 STATING: Mapping[str, Table] = MappingProxyType(
-    {table.name: table for table in (PATIENT, PATIENT_LINK, STEWARD_EVENT)}
+    {table.name: table for table in (PATIENT, PATIENT_LINK, STEWARD_EVENT, IMAGING_STUDY)}
 )
 """Normalised tables that say something of who is who, by name."""
 

@@ -82,6 +82,10 @@ def test_headers_are_landed_read_and_folded(setting: Setting, kafka: KafkaServer
         found = views.connection.execute(
             "SELECT patient_id, patient_authority, examination_number, instances FROM curated_imaging.study"
         ).fetchall()
+        persons = views.connection.execute(
+            "SELECT count(DISTINCT person_id) FROM curated_person.imaging_instance"
+        ).fetchall()
     assert found == [("P1", "CITY", None, 3)]
+    assert persons == [(1,)]
     report = verify_lake(setting.lake, (DICOM,), kafka.connection, topic_prefix=prefix)
     assert report.clean(), report.differences

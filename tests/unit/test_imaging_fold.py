@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -16,6 +16,7 @@ from jobs.imaging_views import show_imaging
 from jobs.lake_views import show
 from pipelines.dicom.modality import DICOM
 from pipelines.fold import join, laid, read, state_of
+from pipelines.identity_edges import seen_in_images
 from schemas.fold import Fold
 from schemas.source import Source, Sources
 from schemas.table import INSTANT
@@ -220,3 +221,16 @@ def test_a_study_whose_report_is_of_another_template_states_no_dose() -> None:
     title = [coded("121181", "DICOM Object Catalog")]
     sent = header(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Modality="SR", ConceptNameCodeSequence=title)
     assert now("observation", [sent]) == []
+
+
+def test_patients_of_images_are_seen_at_the_time_of_the_study() -> None:
+    others = [item(PatientID="ID9", IssuerOfPatientID="CITY")]
+    sent = [
+        header(OtherPatientIDsSequence=others), header(SOPInstanceUID=SECOND, StudyDate="20200105"),
+        header(SOPInstanceUID=f"{ROOT}1.1.3", StudyDate="20990101"),
+        header(SOPInstanceUID=f"{ROOT}1.1.4", PatientID=""),
+    ]  # fmt: skip
+    (found,) = seen_in_images(rows_of(sent)["normalised/imaging_study"]).to_pylist()
+    assert (found["value"], found["authority"], found["patient_key"]) == ("P1", "CITY", found["key"])
+    assert found["first_seen"] == datetime(2020, 1, 5, 0, 15, tzinfo=UTC)
+    assert found["last_seen"] == RECEIVED + timedelta(seconds=2)  # no clock is ahead of its message's receipt
