@@ -15,6 +15,7 @@ MODULES = (
     "benchmarks.lab_files",
     "benchmarks.fold",
     "benchmarks.curate",
+    "benchmarks.identity",
     "benchmarks.ingest",
     "benchmarks.listener",
     "benchmarks.astm",

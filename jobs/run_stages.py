@@ -341,7 +341,7 @@ def identify_batch(context: Context) -> Outcome | None:
     claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
         return None
-    batch = IdentityBatch(lake, claim, context.sources)
+    batch = IdentityBatch(lake, claim, context.sources, context.index)
     rows = sum(file.rows for files in batch.files().values() for file in files)
     return _run(context, claim, Identify(batch), rows)
 

@@ -43,6 +43,22 @@ def split_file(
     return taken, put_file(lake, table, rest, partition_of(table, path), copied=True)
 
 
+def rows_from(lake: Lake, table: Table, path: str, wanted: Bools) -> pa.Table:
+    """Some rows of a file, with the table's columns.
+
+    Args:
+        lake: where.
+        table: which table.
+        path: of the file, relative to the table.
+        wanted: by row, whether it is.
+
+    Raises:
+        LakeError: the file is gone or damaged.
+        TransportError: the store does not answer.
+    """
+    return _whole(table, path, read_stored(lake, table, path).filter(pa.array(wanted)))
+
+
 def _whole(table: Table, path: str, rows: pa.Table) -> pa.Table:
     """Rows with all columns of the table, in its types."""
     schema = table.arrow_schema

@@ -180,6 +180,21 @@ def least(entries: Entries, key: Int64s) -> tuple[Bools, Int64s]:
     return keys[low] == key, values[low]
 
 
+def entries_of(entries: Entries, key: Int64s) -> Entries:
+    """All entries of some keys.
+
+    Args:
+        entries: sorted.
+        key: looked for; ascending, so that each page is touched once.
+    """
+    keys, values = entries
+    low = np.searchsorted(keys, key, "left")
+    many = np.searchsorted(keys, key, "right") - low
+    ends = np.cumsum(many)
+    place = np.repeat(low - ends + many, many) + np.arange(ends[-1] if len(ends) else 0)
+    return keys[place], values[place]
+
+
 def _edges(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(_EDGE_BYTES)

@@ -4,9 +4,10 @@
 
     batch ─► Identify ─► read what is new ─► find what it touches ─► resolve that ─► commit table by table
 
-What is new are edges and identifiers that messages list. It touches whole components; those are resolved anew from
-all that is known of them, and their rows take the place of the former ones. Of a file only what differs is rewritten,
-so that a patient of whom nothing new is said costs nothing but the look.
+What is new are edges and identifiers that messages list. It touches whole components (``pipelines.identity_graph``
+looks them up); those are resolved twice, from what was known of them and with what is new, and only rows that differ
+are taken out of their files and written: a table of which no row differs is not even looked at, and rows of what was
+not there before are added without a look.
 
 ``curated/identifier_seen`` and ``curated/patient_link``, which all else is made of, are committed after what is made
 of them: a batch that broke off finds them as they were when it began, and decides the same again.
@@ -32,11 +33,12 @@ from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, files_of
 from lake_layout.reading import read_file
+from lake_layout.rewrite import rows_from, split_file
+from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import commit_table
 from pipelines.costs import Costs
 from pipelines.identity import (
     ENDS,
-    Ends,
     Identity,
     Touch,
     edges_of_links,
@@ -44,12 +46,12 @@ from pipelines.identity import (
     edges_of_steward,
     ends_of,
     join_seen,
-    person_id,
     resolve_in_shares,
     seen_of,
 )
-from pipelines.identity_components import I64, Bools
+from pipelines.identity_components import I64, Bools, among
 from pipelines.identity_edges import Owners, seen_in_images
+from pipelines.identity_graph import Graph
 from pipelines.parts import coded
 from pipelines.steps import count_steps
 from schemas.source import Sources
@@ -71,6 +73,12 @@ from schemas.tables.steward_event import STEWARD_EVENT
 
 ROWS_OF_FILE = 400_000
 """Rows gathered before they become a file."""
+
+_FEWEST_COPIED = 50_000
+"""Of a file with fewer rows beside those that change, these are written with what changes."""
+
+_COMPARED_TOGETHER = 50_000
+"""Rows that are plain values at a time."""
 
 _JOINED_TOGETHER = 500_000
 """Rows of what is seen that wait before they are joined."""
@@ -103,11 +111,13 @@ class Batch:
         lake: where the tables lie.
         claim: the batch.
         sources: settings of the senders.
+        index: where the indexes lie.
     """
 
     lake: Lake
     claim: Claim
     sources: Sources
+    index: IndexLocation
 
     @property
     def versions(self) -> dict[str, tuple[int, int]]:
@@ -164,13 +174,13 @@ def resolve_batch(batch: Batch, costs: Costs) -> int:
         paths = {name: [file.path for file in some] for name, some in files.items()}
         stated = stated_by(lake, batch.sources, paths)
     with costs.step("components"):
-        touch = touch_of(lake, stated)
+        touch = touch_of(lake, batch.index, stated)
     with costs.step("read"):
-        known = known_of(lake, touch)
+        known, elsewhere = known_of(lake, touch)
     with costs.step("resolve"):
-        seen = join_seen(known.seen, stated.seen)
-        edges = pa.concat_tables([known.edges, stated.edges])
-        places = places_of(resolve_in_shares(edges, seen), seen, touch, edges)
+        before = Whole.of(known.edges, known.seen)
+        after = Whole.of(pa.concat_tables([known.edges, stated.edges]), join_seen(known.seen, stated.seen))
+        places = places_of(known, before, after, touch, elsewhere)
     for place in places:
         commit_place(batch, place, costs)
     rows = {name: sum(file.rows for file in some) for name, some in files.items()}
@@ -235,25 +245,14 @@ def stated_by(lake: Lake, sources: Sources, paths: Mapping[str, Sequence[str]]) 
 # What is known -------------------------------------------------------------------------------------------------------
 
 
-def touch_of(lake: Lake, stated: Stated) -> Touch:
-    """Which components something is said of; reads keys only, of all edges and all that is seen."""
-    changed = [stated.changed, _superseded(lake, stated.edges)]
-    ends = [ends_of(stated.edges)]
-    ends += [ends_of(read_file(lake, PERSON_LINK, one.path, ENDS)) for one in _live(lake, PERSON_LINK)]
-    all_ends = Ends(
-        np.concatenate([one.key for one in ends]),
-        np.concatenate([one.to_key for one in ends]),
-        np.concatenate([one.free for one in ends]),
-    )
-    named = np.unique(np.concatenate([all_ends.key[all_ends.free], all_ends.to_key[all_ends.free]]))
-    patient, listed = [int64s(stated.seen.column("patient_key"))], [int64s(stated.seen.column("key"))]
-    for one in _live(lake, IDENTIFIER_SEEN):
-        rows = read_file(lake, IDENTIFIER_SEEN, one.path, ["patient_key", "key"])
-        of, key = int64s(rows.column("patient_key")), int64s(rows.column("key"))
-        joins = (of != key) & np.isin(key, named)
-        patient.append(of[joins])
-        listed.append(key[joins])
-    return Touch.of(all_ends, np.concatenate(patient), np.concatenate(listed), np.concatenate(changed))
+def touch_of(lake: Lake, index: IndexLocation, stated: Stated) -> Touch:
+    """Which components something is said of.
+
+    Raises:
+        LakeError, TransportError: as ``open_runs``.
+    """
+    changed = np.unique(np.concatenate([stated.changed, _superseded(lake, stated.edges)]))
+    return Touch(Graph.of(lake, index, stated.edges, stated.seen).reached(changed), changed)
 
 
 def _superseded(lake: Lake, edges: pa.Table) -> I64:
@@ -269,20 +268,19 @@ def _superseded(lake: Lake, edges: pa.Table) -> I64:
     return np.concatenate(found)
 
 
-def known_of(lake: Lake, touch: Touch) -> Stated:
-    """What is known of what is touched."""
-    tables = {}
+def known_of(lake: Lake, touch: Touch) -> tuple[Stated, frozenset[str]]:
+    """What is known of what is touched, and paths of the files that have nothing of it."""
+    tables, elsewhere = {}, set[str]()
     for table, is_touched in ((PERSON_LINK, _touched_edges(touch)), (IDENTIFIER_SEEN, _touched_seen(touch))):
         tables[table.name] = [table.arrow_schema.empty_table()]
         for one in _live(lake, table):
-            mine = is_touched.rows(read_file(lake, table, one.path, is_touched.columns))
+            mine = is_touched.of_file(lake, table, one.path)
             if mine.any():
-                tables[table.name].append(_whole(lake, table, one.path).filter(pa.array(mine)))
-    return Stated(*(pa.concat_tables(some) for some in tables.values()))
-
-
-def _whole(lake: Lake, table: Table, path: str) -> pa.Table:
-    return read_file(lake, table, path).cast(table.arrow_schema)
+                tables[table.name].append(rows_from(lake, table, one.path, mine))
+            else:
+                elsewhere.add(one.path)
+    edges, seen = (pa.concat_tables(some) for some in tables.values())
+    return Stated(edges, seen), frozenset(elsewhere)
 
 
 def _live(lake: Lake, table: Table) -> list[LiveFile]:
@@ -294,15 +292,26 @@ def _live(lake: Lake, table: Table) -> list[LiveFile]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which rows of a table are touched.
+    """Some rows of a table.
 
     Attributes:
         columns: that tell.
         rows: rows of these columns → which of them.
+        keys: column → keys (ascending) of which all these rows have one, where that is quicker to look at.
     """
 
     columns: tuple[str, ...]
     rows: Callable[[pa.Table], Bools]
+    keys: tuple[str, I64] | None = None
+
+    def of_file(self, lake: Lake, table: Table, path: str) -> Bools:
+        """Which rows of a file."""
+        if self.keys is not None:
+            column, keys = self.keys
+            mine = among(int64s(read_file(lake, table, path, [column]).column(column)), keys)
+            if self.columns == (column,) or not mine.any():
+                return mine
+        return self.rows(read_file(lake, table, path, self.columns))
 
 
 @dataclass(frozen=True)
@@ -311,55 +320,142 @@ class Place:
 
     Attributes:
         table: which.
-        former: which of its rows go.
+        former: which of its rows go; None where none do.
         rows: those that come.
+        elsewhere: files that have none of those that go.
     """
 
     table: Table
-    former: Chosen
+    former: Chosen | None
     rows: pa.Table
+    elsewhere: frozenset[str] = frozenset()
 
 
-def places_of(found: Identity, seen: pa.Table, touch: Touch, edges: pa.Table) -> list[Place]:
-    """The rows of all tables of identity, in the order in which they are to be committed.
+@dataclass(frozen=True)
+class Whole:
+    """Who is who, and what it follows from.
+
+    Attributes:
+        identity: who is who.
+        seen: ``SEEN``.
+    """
+
+    identity: Identity
+    seen: pa.Table
+
+    @classmethod
+    def of(cls, edges: pa.Table, seen: pa.Table) -> Whole:
+        return cls(resolve_in_shares(edges, seen), seen)
+
+
+def places_of(
+    known: Stated, before: Whole, after: Whole, touch: Touch, elsewhere: frozenset[str]
+) -> list[Place]:
+    """What changes in all tables of identity, in the order in which it is to be committed.
 
     Args:
-        found: what was resolved anew.
-        seen: what is seen of the same patients.
-        touch: what that is.
-        edges: all edges that it was resolved from, those too that do not count any more.
+        known: what is known of what is touched, as it is in the tables.
+        before: who was who by that.
+        after: who is who.
+        touch: what is touched.
+        elsewhere: files that have nothing of it.
     """
-    ends = [edges.select(_NAME), edges.select([f"to_{name}" for name in _NAME]).rename_columns(_NAME)]
-    kind = pa.schema([(name, pa.string()) for name in _NAME])
-    named = pa.concat_tables([one.cast(kind) for one in (*ends, found.redirects.select(_NAME))])
-    names = named.group_by(_NAME).aggregate([])
-    persons = _persons_of(found, names)
-    queued = pa.concat_tables([edges.select(_EDGE), found.links.select(_EDGE)])
-    return [
-        Place(PERSON, _listed(("person_id",), persons), found.persons),
-        Place(PERSON_IDENTIFIER, _listed(("person_id",), persons), found.identifiers),
-        Place(PERSON_ID_HISTORY, _listed(("person_id",), persons), found.history),
-        Place(IDENTIFIER_REDIRECT, _listed(_NAME, _joined(names, _NAME)), found.redirects),
-        Place(STEWARD_QUEUE, _listed(_EDGE, _joined(queued, _EDGE)), found.queue),
-        Place(IDENTIFIER_SEEN, _touched_seen(touch), seen),
-        Place(PERSON_LINK, _touched_edges(touch), found.links),
+    was, now = before.identity, after.identity
+    by_name = (
+        (PERSON, ("person_id",), was.persons, now.persons),
+        (PERSON_IDENTIFIER, ("person_id",), was.identifiers, now.identifiers),
+        (PERSON_ID_HISTORY, ("person_id",), was.history, now.history),
+        (IDENTIFIER_REDIRECT, _NAME, was.redirects, now.redirects),
+        (STEWARD_QUEUE, _EDGE, was.queue, now.queue),
+    )
+    places = []
+    for table, unit, former, coming in by_name:
+        gone, rows = _changed(unit, former, coming)
+        places.append(Place(table, _listed(unit, gone) if len(gone) else None, rows))
+    by_key = (
+        (IDENTIFIER_SEEN, "patient_key", known.seen, after.seen, _seen_of),
+        (PERSON_LINK, "key", known.edges, now.links, _edges_of),
+    )
+    for table, key, former, coming, chosen in by_key:
+        gone, rows = _changed((key,), former, coming)
+        keys = np.sort(np.array([int(one) for one in gone.to_pylist()], np.int64))
+        places.append(Place(table, chosen(touch, keys) if len(keys) else None, rows, elsewhere))
+    return places
+
+
+def _changed(unit: tuple[str, ...], former: pa.Table, coming: pa.Table) -> tuple[pa.Array, pa.Table]:
+    """What differs.
+
+    Args:
+        unit: columns that name what is replaced as a whole.
+        former: rows that were there.
+        coming: rows that are to be there.
+
+    Returns:
+        Names of what was there and goes, and the rows that come.
+    """
+    was, now = _joined(former, unit), _joined(coming, unit)
+    was_hashed, now_hashed = _hashed(former), _hashed(coming)
+    names = pc.unique(
+        pa.chunked_array(
+            [
+                *was.filter(pa.array(_differs(was_hashed, now_hashed))).chunks,
+                *now.filter(pa.array(_differs(now_hashed, was_hashed))).chunks,
+            ],
+            pa.string(),
+        )
+    )
+    gone = pc.unique(was.filter(pc.is_in(was, names)))
+    return gone, coming.filter(pc.is_in(now, names))
+
+
+def _hashed(rows: pa.Table) -> I64:
+    found = [
+        hash(text)
+        for first in range(0, rows.num_rows, _COMPARED_TOGETHER)
+        for text in texts_of(rows.slice(first, _COMPARED_TOGETHER))
     ]
+    return np.array(found, np.int64)
 
 
-def _persons_of(found: Identity, names: pa.Table) -> pa.Array:
-    """Ids of all persons that identifiers may have been; of those too that no edge names any more."""
-    patients = names.filter(pc.equal(names.column("level"), "patient"))
-    columns = (patients.column(name).to_pylist() for name in ("authority", "value"))
-    ids = {person_id(authority, value) for authority, value in zip(*columns, strict=True)}
-    return pa.array(sorted(ids | set(found.history.column("person_id").to_pylist())), pa.string())
+def _differs(mine: I64, other: I64) -> Bools:
+    """Which of my rows the other side has not, or not as often; both by hash."""
+    names, place, count = np.unique(mine, return_inverse=True, return_counts=True)
+    there, often = np.unique(other, return_counts=True)
+    if not len(there):
+        return np.ones(len(mine), np.bool_)
+    at = np.minimum(np.searchsorted(there, names), len(there) - 1)
+    differs: Bools = ~((there[at] == names) & (often[at] == count))[place]
+    return differs
 
 
 def _touched_edges(touch: Touch) -> Chosen:
-    return Chosen(ENDS, lambda rows: touch.edges(ends_of(rows)))
+    return Chosen(ENDS, lambda rows: touch.edges(ends_of(rows)), ("key", touch.keys))
 
 
 def _touched_seen(touch: Touch) -> Chosen:
-    return Chosen(("patient_key",), lambda rows: touch.patients(int64s(rows.column("patient_key"))))
+    return Chosen(
+        ("patient_key",),
+        lambda rows: touch.patients(int64s(rows.column("patient_key"))),
+        ("patient_key", touch.keys),
+    )
+
+
+def _edges_of(touch: Touch, keys: I64) -> Chosen:
+    """Touched edges of some identifiers (ascending)."""
+
+    def rows_of(rows: pa.Table) -> Bools:
+        ends = ends_of(rows)
+        return touch.edges(ends) & among(ends.key, keys)
+
+    return Chosen(ENDS, rows_of, ("key", keys))
+
+
+def _seen_of(_: Touch, keys: I64) -> Chosen:
+    """What is seen of some patients (ascending)."""
+    return Chosen(
+        ("patient_key",), lambda rows: among(int64s(rows.column("patient_key")), keys), ("patient_key", keys)
+    )
 
 
 def _listed(columns: tuple[str, ...], values: pa.Array) -> Chosen:
@@ -410,22 +506,19 @@ def replaced(lake: Lake, place: Place, handle: DeltaTable) -> tuple[list[NewFile
     Returns:
         Files to be added, and files whose other rows they have.
     """
-    table, coming = place.table, texts_of(place.rows)
-    writer = Writer(lake, table)
-    removed, there = [], set[tuple[object, ...]]()
-    wanted = set(coming)
+    table, writer = place.table, Writer(lake, place.table)
+    removed: list[NewFile] = []
+    former = place.former
     for file in files_of(handle, table):
-        former = place.former.rows(read_file(lake, table, file.path, place.former.columns))
-        if not former.any():
+        if former is None or file.path in place.elsewhere:
             continue
-        whole = _whole(lake, table, file.path)
-        texts = texts_of(whole.filter(pa.array(former)))
-        if wanted.issuperset(texts) and there.isdisjoint(texts):
-            there.update(texts)  # they stay where they are
+        mine = former.of_file(lake, table, file.path)
+        if not mine.any():
             continue
-        writer.add(whole.filter(pa.array(~former)))
+        _, rest = split_file(lake, table, file.path, mine, _FEWEST_COPIED)
+        writer.take(rest)
         removed.append(file.to_remove(table))
-    writer.add(place.rows.filter(pa.array([text not in there for text in coming], pa.bool_())))
+    writer.take(place.rows)
     return writer.finish(), removed
 
 
@@ -454,9 +547,11 @@ class Writer:
     files: list[NewFile] = field(default_factory=list)
     waiting: list[pa.Table] = field(default_factory=list)
 
-    def add(self, rows: pa.Table) -> None:
-        """Take up rows."""
-        if rows.num_rows:
+    def take(self, rows: NewFile | pa.Table) -> None:
+        """Take up rows, or a file with such."""
+        if isinstance(rows, NewFile):
+            self.files.append(rows)
+        elif rows.num_rows:
             self.waiting.append(rows)
         if sum(piece.num_rows for piece in self.waiting) >= ROWS_OF_FILE:
             self.finish()

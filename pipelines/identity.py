@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.identity_components import I64, Bools, affected, components
+from pipelines.identity_components import I64, Bools, affected, among, components
 from pipelines.identity_edges import (
     STEWARD,
     condense,
@@ -294,8 +294,8 @@ class Touch:
     """What has to be resolved anew.
 
     Attributes:
-        keys: of all identifiers in components that something changed in.
-        changed: keys of what changed.
+        keys: of all identifiers in components that something changed in; ascending.
+        changed: keys of what changed; ascending.
     """
 
     keys: I64
@@ -320,11 +320,11 @@ class Touch:
 
     def edges(self, ends: Ends) -> Bools:
         """Which edges are touched."""
-        return np.where(ends.free, np.isin(ends.key, self.keys), np.isin(ends.key, self.changed))
+        return np.where(ends.free, among(ends.key, self.keys), among(ends.key, self.changed))
 
     def patients(self, patient: I64) -> Bools:
         """Of which patients what is seen is touched."""
-        return np.isin(patient, self.keys)
+        return among(patient, self.keys)
 
 
 def _with_numbers(links: pa.Table) -> pa.Table:

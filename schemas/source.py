@@ -26,7 +26,8 @@ class Source:
         idle_timeout: seconds without a byte after which the connection is closed.
         patient_authorities: assigning authorities in the order in which PID-3 is searched for the record key.
         owned_authorities: assigning authorities whose identifiers only this source (and others that name them) may
-            merge, move, rename and link; an authority that no source names is open to all.
+            merge, move, rename and link; an authority that no source names is open to all. Holds for what is taken in
+            from then on: what was judged before stays so.
         order_id_scope: within what an order number names one order; "year": numbers come round again each year.
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.

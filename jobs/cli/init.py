@@ -117,7 +117,7 @@ TEMPLATE = """\
 #orders_at_word = false
 # What Patient ID of its images holds: "patient", or "examination" where it is the number of one.
 #patient_id_role = "patient"
-# Assigning authorities whose identifiers no other source may merge, move, rename or link.
+# Assigning authorities whose identifiers no other source may merge, move, rename or link, from now on.
 #owned_authorities = ["CITY"]
 # TLS at its port, instead of [listen.tls].
 #[sources.tls]

@@ -9,20 +9,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import pipelines.identify
 from jobs.lake_views import lake_views
 from jobs.run_stages import Limits, curate_batch, identify_batch, identify_lag
 from jobs.verify_identity import verify_identity
+from lake_layout.live_files import live_files
 from lake_layout.maintain import maintain
-from pipelines.identity import resolve_in_shares
+from pipelines.identify import stated_by
+from pipelines.identity import Touch, ends_of, resolve_in_shares
+from pipelines.identity_graph import Graph
 from pipelines.steward.modality import STEWARD
 from schemas.errors import LakeError
 from schemas.steward import PatientIdentifier, StewardEvent
 from schemas.tables.curated import OBSERVATION_FOLD, curated
-from schemas.tables.identification import IDENTITY_TABLES
-from schemas.tables.identity import IDENTITY, PERSON, PERSON_ID_HISTORY, PERSON_IDENTIFIER, STEWARD_QUEUE
+from schemas.tables.identification import IDENTITY_TABLES, STATING
+from schemas.tables.identity import (
+    IDENTIFIER_SEEN,
+    IDENTITY,
+    PERSON,
+    PERSON_ID_HISTORY,
+    PERSON_IDENTIFIER,
+    PERSON_LINK,
+    SEEN,
+    STEWARD_QUEUE,
+)
 from tests.curated_lake import SOURCES, CuratedLake, city_messages, rows_of
 
 CITY = 200
@@ -222,6 +236,63 @@ def test_a_batch_is_run_again_from_wherever_it_broke_off(
     versions = [lake.lake.version(table) for table in IDENTITY_TABLES]
     assert identify_batch(lake.context) is None
     assert [lake.lake.version(table) for table in IDENTITY_TABLES] == versions
+
+
+def test_what_can_have_to_do_with_what_is_looked_up(city: dict[str, Any], tmp_path: Path) -> None:
+    """As union-find over all that is known tells it."""
+    lake = CuratedLake(tmp_path).create()
+    lake.put(city, OFFSETS[::2])
+    identify_all(lake)
+    lake.put(city, OFFSETS[1::2])
+    news = {
+        name: [file.path for file in live_files(lake.lake, table)[-1:]] for name, table in STATING.items()
+    }
+    stated = stated_by(lake.lake, SOURCES, news)
+    edges = pa.concat_tables(
+        [lake.lake.dataset(PERSON_LINK).to_table().cast(stated.edges.schema), stated.edges]
+    )
+    seen = pa.concat_tables([lake.lake.dataset(IDENTIFIER_SEEN).to_table().cast(SEEN), stated.seen])
+    patient, listed = (seen.column(name).to_numpy() for name in ("patient_key", "key"))
+    graph = Graph.of(lake.lake, lake.context.index, stated.edges, stated.seen)
+    nodes = np.unique(np.concatenate([patient, listed, edges.column("key").to_numpy()]))
+    for changed in (nodes[:1], nodes[::17], edges.column("to_key").to_numpy()[-3:], nodes):
+        wanted = Touch.of(ends_of(edges), patient, listed, changed)
+        assert graph.reached(changed).tolist() == wanted.keys.tolist()
+
+
+def test_a_table_of_which_no_row_differs_is_not_written(tmp_path: Path) -> None:
+    lake, rows = CuratedLake(tmp_path).create(), rows_of([*MERGE, adt("A08", 5, "P2"), adt("A08", 6, "P3")])
+    lake.put(rows, [0, 1, 2])
+    identify_all(lake)
+    before = {table.name: lake.lake.version(table) for table in IDENTITY}
+    lake.put(rows, [3])
+    identify_all(lake)
+    assert {table.name for table in IDENTITY if lake.lake.version(table) > before[table.name]} == {
+        PERSON_IDENTIFIER.name,  # when it was last seen
+        IDENTIFIER_SEEN.name,
+    }
+    there = {file.path for table in IDENTITY for file in live_files(lake.lake, table)}
+    lake.put(rows, [4])  # somebody new: nothing that is there is touched
+    identify_all(lake)
+    assert there < {file.path for table in IDENTITY for file in live_files(lake.lake, table)}
+    assert not verify_identity(lake.lake, SOURCES)
+
+
+def test_a_merge_that_a_later_reading_does_not_state_goes(tmp_path: Path) -> None:
+    lake, rows = CuratedLake(tmp_path).create(), rows_of([*MERGE, adt("A40", 3, "P3", merged="P2")])
+    lake.put(rows, [0, 1, 2, 3])
+    identify_all(lake)
+    assert persons(lake) == {"P3": {"P1", "P2", "P3"}}
+    again = {}
+    for name, table in rows_of([*MERGE[:2], adt("A40", 2, "P4", merged="P1")]).items():
+        place = table.schema.get_field_index("reading")
+        again[name] = table.set_column(
+            place, table.schema.field(place), pa.array([1] * table.num_rows, pa.int32())
+        )
+    lake.put(again, [2])
+    identify_all(lake)
+    assert persons(lake) == {"P3": {"P2", "P3"}, "P4": {"P1", "P4"}}
+    assert not verify_identity(lake.lake, SOURCES)
 
 
 def test_a_row_that_went_is_found(tmp_path: Path) -> None:
