@@ -26,7 +26,7 @@ from schemas.errors import IngestError
 from schemas.fold import Fold
 from schemas.modality import Parsed
 from schemas.source import Sources
-from schemas.tables import QUARANTINE, RAW_HL7V2
+from schemas.tables import IMAGING, QUARANTINE, RAW_HL7V2
 from schemas.tables.allergy_intolerance import ALLERGY_INTOLERANCE
 from schemas.tables.curated import FOLDS, curated
 from schemas.tables.ops import DECISION, LEDGER
@@ -90,6 +90,7 @@ def readings(setting: Setting) -> dict[int, dict[str, int]]:
 
 
 def curate(setting: Setting) -> None:
+    setting.lake.create_missing(IMAGING)  # curate folds the tables of all modalities
     prepare_curated(setting.context)
     while curate_batch(setting.context) is not None:
         pass
