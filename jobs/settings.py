@@ -38,6 +38,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jobs.durations import seconds
 from schemas.errors import ConfigError
 from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS
+from schemas.lab.profiles import PROFILES
 from schemas.source import MEBIBYTE, Source, Sources
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ def _hides_delimiters(codec: str) -> bool:
             except UnicodeError:
                 continue
     return False
+
+
+def _profile(name: str) -> str:
+    """Refuse an instrument's profile that there is not."""
+    if name not in PROFILES:
+        raise ValueError(f"there is no such profile; there are {', '.join(filter(None, PROFILES))}")
+    return name
 
 
 def _zone(name: str) -> str:
@@ -315,6 +323,7 @@ class SourceSettings(_Section):
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
     patient_id_role: Literal["patient", "examination"] = "patient"
+    instrument_profile: Annotated[str, AfterValidator(_profile)] = ""
     owned_authorities: tuple[str, ...] = ()
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
@@ -342,6 +351,8 @@ class SourceSettings(_Section):
             )
         if self.protocol != "mllp" and self.facility:
             raise ValueError("facility is MSH-4 of HL7 messages: leave it out, or set protocol to mllp")
+        if self.protocol != "astm" and self.instrument_profile:
+            raise ValueError("instrument_profile is for instruments: leave it out, or set protocol to astm")
         if self.protocol != "dicom" and (self.ae_title or self.calling_ae_titles):
             raise ValueError("AE titles are DICOM's: leave them out, or set protocol to dicom")
         if self.size_limit > SIZE_LIMITS[self.protocol]:
@@ -382,6 +393,7 @@ class SourceSettings(_Section):
             visit_number_scope=self.visit_number_scope,
             orders_at_word=self.orders_at_word,
             patient_id_role=self.patient_id_role,
+            instrument_profile=self.instrument_profile,
             owned_authorities=self.owned_authorities,
             result_file=self._result_file(),
         )

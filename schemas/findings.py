@@ -259,6 +259,84 @@ LAB_FILE_FINDINGS: tuple[Finding, ...] = (
         Severity.WARNING,
         "The mapping does not say what a status means; the result counts as preliminary.",
     ),
+    Finding(
+        "LAB-ASTM-CHARSET",
+        Severity.QUARANTINED,
+        "The instrument's message is in no character set that could be found.",
+    ),
+    Finding(
+        "LAB-ASTM-HEADER",
+        Severity.QUARANTINED,
+        "The instrument's message does not begin with an H record that declares a field delimiter.",
+        "LIS2-A2 §6.2",
+    ),
+    Finding(
+        "LAB-PROCESSING-ID",
+        Severity.IGNORED,
+        "The message is of training or debugging, which is not accepted from this source.",
+        "LIS2-A2 §6.12",
+    ),
+    Finding(
+        "LAB-ASTM-CHARSET-MISMATCH",
+        Severity.WARNING,
+        "The instrument's message is not in the character set of its source; another was used.",
+    ),
+    Finding(
+        "LAB-DELIMITERS",
+        Severity.WARNING,
+        "H-2 does not declare distinct delimiters; the standard's own were used for those that it lacks.",
+        "LIS2-A2 §6.2",
+    ),
+    Finding(
+        "LAB-ESCAPE",
+        Severity.NOTICE,
+        "An escape is none of the standard's; it is left as it was sent.",
+        "LIS2-A2 §5.4.6",
+    ),
+    Finding("LAB-CONTROL-CHARACTER", Severity.WARNING, "A record has NUL characters.", "LIS2-A2 §5.1"),
+    Finding(
+        "LAB-RECORD-UNKNOWN",
+        Severity.WARNING,
+        "A record is of no type that the standard has; it is kept as it was sent.",
+        "LIS2-A2 §5.2",
+    ),
+    Finding(
+        "LAB-NESTING",
+        Severity.WARNING,
+        "A record stands where its type does not belong: O without P, R without O, or a second H.",
+        "LIS2-A2 §5.3",
+    ),
+    Finding(
+        "LAB-SEQUENCE",
+        Severity.NOTICE,
+        "The record's sequence number does not follow that of the one before.",
+        "LIS2-A2 §5.5",
+    ),
+    Finding(
+        "LAB-NO-TERMINATOR",
+        Severity.WARNING,
+        "The message has no L record: its end may be missing.",
+        "LIS2-A2 §12",
+    ),
+    Finding("LAB-AFTER-TERMINATOR", Severity.WARNING, "A record follows the L record.", "LIS2-A2 §12"),
+    Finding(
+        "LAB-TERMINATOR",
+        Severity.WARNING,
+        "L-3 says that the message did not end normally, or is no code of the standard.",
+        "LIS2-A2 §12.3",
+    ),
+    Finding(
+        "LAB-TEST-MISSING",
+        Severity.WARNING,
+        "The R record names no test where the instrument's profile says; it is kept as it was sent.",
+        "LIS2-A2 §9.3",
+    ),
+    Finding(
+        "LAB-RESULT-STATUS", Severity.NOTICE, "R-9 is no result status of the standard.", "LIS2-A2 §9.9"
+    ),
+    Finding(
+        "LAB-RECORD-TIME", Severity.WARNING, "A date or time is not written as the standard says.", "LIS2-A2 §5.6.2"
+    ),
 )
 """Findings on result files of laboratories; of one that is quarantined alone the place is the line's number."""
 

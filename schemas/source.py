@@ -32,6 +32,7 @@ class Source:
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.
         patient_id_role: what Patient ID (0010,0020) of its images holds: the patient's number, or an examination's.
+        instrument_profile: how an instrument fills its records (``schemas.lab.profiles``); empty: as the standard has it.
         result_file: how its result files are read; None where it drops none.
         orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """
@@ -49,6 +50,7 @@ class Source:
     visit_number_scope: Literal["ever", "day", "patient"] = "ever"
     orders_at_word: bool = False
     patient_id_role: Literal["patient", "examination"] = "patient"
+    instrument_profile: str = ""
     result_file: ResultFile | None = None
 
 

@@ -107,6 +107,8 @@ TEMPLATE = """\
 #size_limit = "32 MiB"
 # Silence after which a connection is closed; of "astm" a day.
 #idle_timeout = "5m"
+# How an instrument fills its records (astm): "chemistry", "haematology", "immunoassay"; as the standard, if left out.
+#instrument_profile = "chemistry"
 # Which of a patient's identifiers keeps messages of one patient together, by assigning authority (PID-3.4).
 #patient_authorities = ["CITY", "COUNTY"]
 # Within what an order number names one order: "ever", or "year", "month", "day" where numbers come round again.

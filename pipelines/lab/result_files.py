@@ -96,12 +96,12 @@ def read_result_files(files: Iterable[File]) -> Parsed:
     return Parsed(
         pa.Table.from_pylist(messages, schema=MESSAGES_SCHEMA),
         pa.Table.from_pylist(unreadable, schema=UNREADABLE_SCHEMA),
-        {name: _joined(pieces) for name, pieces in tables.items()},
+        {name: join_pieces(pieces) for name, pieces in tables.items()},
         bad_parts=pa.concat_tables([UNREADABLE_SCHEMA.empty_table(), *bad]),
     )
 
 
-def _joined(pieces: Sequence[pa.Table]) -> pa.Table:
+def join_pieces(pieces: Sequence[pa.Table]) -> pa.Table:
     if len(pieces) == 1:
         return pieces[0]
     return pa.concat_tables([_plain(piece) for piece in pieces], promote_options="default").combine_chunks()

@@ -127,4 +127,11 @@ OBSERVATION = normalised(
     text("parent_sub_id", "Sub-id of the result its order belongs to.", "OBR-26.2"),
     text("parent_value", "Value of the result its order belongs to.", "OBR-26.3"),
     many("notes", TEXT, "Comments on the line.", "NTE-3"),
+    text(
+        "instrument_status",
+        "Of an instrument's result (LIS2-A2 R-9): its status as sent, empty where none was; it says nothing of release.",
+    ),
+    text("dilution", "Dilution, where the instrument's profile says where it stands."),
+    text("rack", "Rack, likewise."),
+    text("rack_position", "Position in the rack, likewise."),
 )
