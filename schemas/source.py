@@ -32,7 +32,7 @@ class Source:
         visit_number_scope: within what a visit number names one visit; "day": it is given anew each day,
             "patient": it counts the visits of a patient.
         patient_id_role: what Patient ID (0010,0020) of its images holds: the patient's number, or an examination's.
-        instrument_profile: how an instrument fills its records (``schemas.lab.profiles``); empty: as the standard has it.
+        instrument_profile: how an instrument fills its records (``schemas.lab.profiles``); empty: as LIS2-A2 has it.
         result_file: how its result files are read; None where it drops none.
         orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """

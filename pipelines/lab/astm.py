@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -58,7 +58,8 @@ _LOCAL = "L"
 _LINES = re.compile(r"[\r\n]+")
 _PRINTED = re.compile(r"[^\x00-\x1f\x7f]")
 _MOST_NAME = 16
-_PARENTS: Mapping[str, str] = {"O": "P", "R": "O"}
+_PARENTS: Mapping[str, str] = {"P": "H", "O": "P", "R": "O", "C": "H"}
+"""What a record belongs to; those of a patient."""
 _TABLE_OF = {
     table.name.removeprefix("normalised/"): table
     for table in (MESSAGE_HEADER, PATIENT, SERVICE_REQUEST, SPECIMEN, DIAGNOSTIC_REPORT, OBSERVATION, QC_RESULT,
@@ -102,10 +103,10 @@ class Delimiters:
         Raises:
             MessageError: ``LAB-ASTM-HEADER``: the record is no H record, or has no field delimiter.
         """
-        if len(header) < 2 or header[0] not in "Hh" or header[1].isalnum() or not _PRINTED.match(header[1]):  # noqa: PLR2004
+        if len(header) < 2 or header[0] not in "Hh" or header[1].isalnum() or not _PRINTED.match(header[1]):
             raise _problem("LAB-ASTM-HEADER", segment="H", segment_index=0)
-        declared = header[2:5].split(header[1])[0]
-        found, usual = [header[1]], len(declared) < 3  # noqa: PLR2004
+        declared = header[2:5].split(header[1], maxsplit=1)[0]
+        found, usual = [header[1]], len(declared) < 3
         for place in range(3):
             one = declared[place] if place < len(declared) else ""
             if not one or one in found or one.isalnum() or not _PRINTED.match(one):
@@ -185,9 +186,7 @@ def read_messages(messages: Iterable[Message]) -> Parsed:
             continue
         reader.read()
         made.read.append(reader)
-    return Parsed(
-        made.messages(), pa.Table.from_pylist(unreadable, schema=UNREADABLE_SCHEMA), made.tables()
-    )
+    return Parsed(made.messages(), pa.Table.from_pylist(unreadable, schema=UNREADABLE_SCHEMA), made.tables())
 
 
 def _problem(code: str, **coordinates: str | int) -> MessageError:
@@ -245,11 +244,10 @@ class _Made:
         for table, columns in TIMES.items():
             rows, of = self.rows[table], self._of(table)
             for column in columns:
-                said = [row.pop(f"@{column}", None) for row in rows]
-                read = _times([one[0] if one else "" for one in said], of, self._clock)  # type: ignore[index]
+                said: list[Any] = [row.pop(f"@{column}", ("",)) for row in rows]
+                read = _times([one[0] for one in said], of, self._clock)
                 for at in np.flatnonzero(read.refused).tolist():
-                    _, segment, index, place = said[at]  # type: ignore[misc]
-                    self.read[of[at]].note(_TIME, segment, index, place, rows[at])
+                    self.read[of[at]].note(_TIME, *said[at][1:], rows[at])
                 found.setdefault(table, {})[column] = read
         return found
 
@@ -354,6 +352,8 @@ class _Reader:
         self.charset = ""
         self._noted: set[tuple[str, int, int | None]] = set()
         self._control = False
+        self._kept: set[int] = set()
+        self._lines: dict[tuple[object, ...], int] = {}
         self.fields: dict[str, Record] = {}
         self.index = 0
         self.sent_time = ""
@@ -464,15 +464,14 @@ class _Reader:
 
     def _keep(self, index: int, name: str) -> None:
         """A record as it stands."""
-        rows = self.made.rows["segment"]
-        last = rows[-1] if rows else None
-        if last is not None and last["row"] == self.message.row and last["segment_index"] == index:
+        if index in self._kept:
             return
+        self._kept.add(index)
         kept = {"row": self.message.row, "segment_index": index, "codes": [], "name": name[:_MOST_NAME],
                 "text": self.records[index]}  # fmt: skip
-        if patient := self.first(self.profile.patient_id):
-            kept |= {"patient_id": patient, "patient_authority": self._authority}
-        rows.append(kept)
+        if name in _PARENTS and not self._control:
+            kept |= self._subject()
+        self.made.rows["segment"].append(kept)
 
     @property
     def _authority(self) -> str:
@@ -511,7 +510,7 @@ class _Reader:
         """Sequence numbers begin with 1 below each record of a higher level (LIS2-A2 §5.5)."""
         expected = self._expected.get(name, 1)
         said = fields[1].strip() if len(fields) > 1 else ""
-        number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0  # noqa: PLR2004
+        number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
         if number != expected:
             self.note("LAB-SEQUENCE", name, self.index, 2)
         self._expected[name] = (number or expected) + 1
@@ -521,7 +520,7 @@ class _Reader:
         if parent is not None and parent not in self.fields:
             self.note("LAB-NESTING", name, self.index)
 
-    def take_header(self, index: int, fields: Record) -> None:
+    def take_header(self, index: int, _: Record) -> None:
         if index:  # no message has a second one
             self.note("LAB-NESTING", "H", index)
             self._keep(index, "H")
@@ -531,6 +530,7 @@ class _Reader:
 
     def take_patient(self, index: int, fields: Record) -> None:
         self._end_patient()
+        self._control = False
         self.fields.pop("O", None)
         self.fields["P"] = fields
         self._patient, self._patient_stated = (index, "P"), False
@@ -565,7 +565,7 @@ class _Reader:
         )
         born = str(row.get("birth_date_text", ""))[:8]
         try:
-            row["birth_date"] = datetime.strptime(born, "%Y%m%d").date() if len(born) == 8 else None  # noqa: DTZ007, PLR2004
+            row["birth_date"] = datetime.strptime(born, "%Y%m%d").date() if len(born) == 8 else None  # noqa: DTZ007
         except ValueError:
             self.note(_TIME, "P", self.index, 8, row)
         self.index = now
@@ -620,7 +620,7 @@ class _Reader:
             row["service_system"] = _LOCAL if self.text("O", 4, 3) else self.text("O", 4, 2) or _LOCAL
 
     def _is_control(self, specimen: str | None) -> bool:
-        action = self.fields["O"][11] if len(self.fields["O"]) > 11 else ""  # noqa: PLR2004
+        action = self.fields["O"][11] if len(self.fields["O"]) > 11 else ""
         if CONTROL in action.upper() or (self.text("H", 11, -1) or "").upper() == CONTROL:
             return True
         return specimen is not None and specimen.startswith(self.profile.control_prefixes or ("\0",))
@@ -664,7 +664,9 @@ class _Reader:
             row = self._row("qc_result", instrument=instrument, **common)
         else:
             equipment = [{"id": instrument, "namespace": None}] if instrument else None
-            row = self._row("observation", line=0, equipment=equipment, **common)
+            named = (self.order_index, code, name)
+            line = self._lines[named] = self._lines.get(named, -1) + 1
+            row = self._row("observation", line=line, equipment=equipment, **common)
             row.setdefault("instrument_status", "")
             status = str(row["instrument_status"])
             if status and status.upper() not in _STATUSES:
@@ -674,7 +676,7 @@ class _Reader:
         self._keep_rest(index, "R", fields)
 
     def take_comment(self, index: int, fields: Record) -> None:
-        text = fields[3] if len(fields) > 3 else ""  # noqa: PLR2004
+        text = fields[3] if len(fields) > 3 else ""
         said, known = self.delimiters.unescape(text.strip())
         if not known:
             self.note("LAB-ESCAPE", "C", index, 4)
@@ -686,7 +688,7 @@ class _Reader:
     def take_end(self, index: int, fields: Record) -> None:
         self._ended = True
         self._notes = None
-        code = fields[2].strip().upper() if len(fields) > 2 else ""  # noqa: PLR2004
+        code = fields[2].strip().upper() if len(fields) > 2 else ""
         if code in ABNORMAL_ENDS or code not in TERMINATORS:
             self.note("LAB-TERMINATOR", "L", index, 3)
             self._keep(index, "L")
@@ -699,7 +701,7 @@ class _Reader:
         """The record whole, where it has more repetitions than columns take, or fields behind the standard's last."""
         repeat = self.delimiters.repeat
         several = repeat and any(
-            repeat in text for number, text in enumerate(fields) if not (name == "R" and number == 6)  # noqa: PLR2004
+            repeat in text for number, text in enumerate(fields) if not (name == "R" and number == 6)
         )  # fmt: skip
         if several or any(text.strip() for text in fields[_LENGTHS[name] :]):
             self._keep(index, name)

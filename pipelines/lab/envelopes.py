@@ -79,9 +79,7 @@ def _of_message(payload: bytes, source: Source) -> dict[str, object]:
         "message_type": f"ASTM^{kind}",
         "processing_id": processing,
         "sent_date": sent_date or None,
-        "id_hash": _hash(
-            _BETWEEN.join([source.name.encode(), sender.encode(), sent_date.encode(), named])
-        ),
+        "id_hash": _hash(_BETWEEN.join([source.name.encode(), sender.encode(), sent_date.encode(), named])),
         "content_hash": _hash(content),
         "problem": None,
     }

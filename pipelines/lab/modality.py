@@ -22,7 +22,9 @@ _NOT_REAL = ("T", "D")
 def triage(raw: pa.Table, sources: Sources) -> pa.Array:
     """What is of training or debugging is not wanted, unless the source's settings accept it."""
     names = raw.column("source").to_pylist()
-    said = raw.column("processing_id").to_pylist() if "processing_id" in raw.column_names else [""] * len(names)
+    said = (
+        raw.column("processing_id").to_pylist() if "processing_id" in raw.column_names else [""] * len(names)
+    )
     return pa.array(
         [
             "LAB-PROCESSING-ID"
@@ -44,7 +46,9 @@ def parse(raw: pa.Table, sources: Sources) -> Parsed:
     """
     payloads, names = raw.column("payload"), raw.column("source").to_pylist()
     received = raw.column("received_at").cast(pa.int64()).to_pylist()
-    kinds = raw.column("content_type").to_pylist() if "content_type" in raw.column_names else [None] * len(names)
+    kinds = (
+        raw.column("content_type").to_pylist() if "content_type" in raw.column_names else [None] * len(names)
+    )
     messages, files = [], []
     for row, name in enumerate(names):
         payload, source = payloads[row].as_py() or b"", sources.get(name)

@@ -102,6 +102,7 @@ def read_result_files(files: Iterable[File]) -> Parsed:
 
 
 def join_pieces(pieces: Sequence[pa.Table]) -> pa.Table:
+    """Rows of one table that may have other columns, and dictionaries of their own."""
     if len(pieces) == 1:
         return pieces[0]
     return pa.concat_tables([_plain(piece) for piece in pieces], promote_options="default").combine_chunks()

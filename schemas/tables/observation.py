@@ -129,7 +129,7 @@ OBSERVATION = normalised(
     many("notes", TEXT, "Comments on the line.", "NTE-3"),
     text(
         "instrument_status",
-        "Of an instrument's result (LIS2-A2 R-9): its status as sent, empty where none was; it says nothing of release.",
+        "Of an instrument's result (LIS2-A2 R-9): its status as sent, empty where none was; no word of release.",
     ),
     text("dilution", "Dilution, where the instrument's profile says where it stands."),
     text("rack", "Rack, likewise."),

@@ -1,4 +1,4 @@
-"""``normalised/qc_result``: what an instrument measured of control material (LIS2-A2 §8.4.12, §9), never a patient's."""
+"""``normalised/qc_result``: what an instrument measured of control material (LIS2-A2 §8.4.12, §9)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""Messages of instruments: what is the same again, which findings there are, and controls that are nobody's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import load_settings
+from pipelines.lab.modality import LAB
+from schemas.errors import ConfigError
+from schemas.findings import FINDINGS
+from schemas.lab.profiles import PROFILES
+from schemas.source import Source
+from tests.property.test_lab_any_bytes import parse
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "lab"
+BODY = "P|1\rO|1|B1||^^^GLU\rR|1|^^^GLU|{value}|||||F||||20260301075900\rL|1|N\r"
+ANALYSER = Source("analyser")
+
+
+def message(header: str, value: str = "5.1") -> bytes:
+    return (header + "\r" + BODY.format(value=value)).encode()
+
+
+def hashes(payload: bytes, source: Source = ANALYSER) -> tuple[int, int]:
+    row = LAB.envelopes([payload], [source]).to_pylist()[0]
+    return row["id_hash"], row["content_hash"]
+
+
+def test_a_message_sent_again_at_another_time_is_the_same() -> None:
+    first = hashes(message(r"H|\^&|||A1|||||||P|LIS2-A2|20260301080000"))
+    assert hashes(message(r"H|\^&|||A1|||||||P|LIS2-A2|20260301080500")) == first
+    assert hashes(message("H|\\^&|||A1|||||||P|LIS2-A2|20260301080500\r\n")) == first
+    other = hashes(message(r"H|\^&|||A1|||||||P|LIS2-A2|20260301080000", "5.2"))
+    assert other[1] != first[1]
+
+
+def test_a_message_id_names_it_where_one_is_sent() -> None:
+    one, again = hashes(message(r"H|\^&|7||A1")), hashes(message(r"H|\^&|7||A1", "5.2"))
+    assert one[0] == again[0]
+    assert one[1] != again[1]
+    assert hashes(message(r"H|\^&|8||A1"))[1] == one[1]
+    assert hashes(message(r"H|\^&|7||A1"), Source("other"))[0] != one[0]
+
+
+def test_controls_are_nobodys() -> None:
+    for name, profile in PROFILES.items():
+        if not profile.example:
+            continue
+        source = Source("analyser", instrument_profile=name)
+        tables = parse([("\r".join(profile.example) + "\r").encode()], source).tables
+        controls = tables["normalised/qc_result"].column("specimen_id").to_pylist()
+        assert controls
+        assert "patient_id" not in tables["normalised/qc_result"].column_names
+        for other in ("observation", "specimen", "service_request", "diagnostic_report"):
+            assert not set(controls) & set(tables[f"normalised/{other}"].column("specimen_id").to_pylist())
+
+
+def test_no_result_of_an_instrument_is_released() -> None:
+    records = [f"R|{number}|^^^T{number}|1|||||{status}" for number, status in enumerate("CPFXISMRNQVW", 1)]
+    payload = "\r".join([r"H|\^&", "P|1", "O|1|B1", *records, "L|1|N"]).encode()
+    rows = parse([payload], ANALYSER).tables["normalised/observation"]
+    assert set(rows.column("status").to_pylist()) == {"instrument"}
+    assert "".join(rows.column("instrument_status").to_pylist()) == "CPFXISMRNQVW"
+
+
+def test_every_finding_on_a_message_is_kept_as_a_golden_case() -> None:
+    wanted = {
+        code for code, finding in FINDINGS.items()
+        if code.startswith("LAB-") and (finding.standard.startswith("LIS2") or "ASTM" in code)
+    }  # fmt: skip
+    told = {"LAB-ASTM-CHARSET", "LAB-CONTROL-CHARACTER", "LAB-AFTER-TERMINATOR"}
+    for case in GOLDEN.iterdir():
+        kept = json.loads((case / "expected.json").read_text("utf-8"))
+        told |= {kept["triage"], *(one["code"] for one in kept["unreadable"])}
+        told |= {code for one in kept["messages"] for code in one.get("codes", [])}
+    assert wanted <= told
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"),
+    [
+        (b"H|\\^&\rP|1|\x00\rL|1|N\r", "LAB-CONTROL-CHARACTER"),
+        (b"H|\\^&\rL|1|N\rP|1||T1\r", "LAB-AFTER-TERMINATOR"),
+        (b"H|\\^&\rP|1\rH|\\^&\rL|1|N\r", "LAB-NESTING"),
+    ],
+)
+def test_a_deviation_has_its_code(payload: bytes, code: str) -> None:
+    assert code in parse([payload], ANALYSER).messages.column("codes").to_pylist()[0]
+
+
+def test_bytes_of_no_character_set_are_put_aside() -> None:
+    assert parse([b"H|\\^&|||\xff\xff\x80\r"], ANALYSER).unreadable.column("code").to_pylist() == [
+        "LAB-ASTM-CHARSET"
+    ]
+
+
+def test_a_profile_that_there_is_not_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "phl.toml"
+    file.write_text('[[sources]]\nname = "a"\nprotocol = "astm"\nport = 4001\ninstrument_profile = "chem"\n')
+    with pytest.raises(ConfigError, match="there are chemistry, haematology, immunoassay"):
+        load_settings(file)
