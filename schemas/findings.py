@@ -331,11 +331,12 @@ LAB_FILE_FINDINGS: tuple[Finding, ...] = (
         "The R record names no test where the instrument's profile says; it is kept as it was sent.",
         "LIS2-A2 §9.3",
     ),
+    Finding("LAB-RESULT-STATUS", Severity.NOTICE, "R-9 is no result status of the standard.", "LIS2-A2 §9.9"),
     Finding(
-        "LAB-RESULT-STATUS", Severity.NOTICE, "R-9 is no result status of the standard.", "LIS2-A2 §9.9"
-    ),
-    Finding(
-        "LAB-RECORD-TIME", Severity.WARNING, "A date or time is not written as the standard says.", "LIS2-A2 §5.6.2"
+        "LAB-RECORD-TIME",
+        Severity.WARNING,
+        "A date or time is not written as the standard says.",
+        "LIS2-A2 §5.6.2",
     ),
 )
 """Findings on result files of laboratories; of one that is quarantined alone the place is the line's number."""

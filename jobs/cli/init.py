@@ -107,8 +107,6 @@ TEMPLATE = """\
 #size_limit = "32 MiB"
 # Silence after which a connection is closed; of "astm" a day.
 #idle_timeout = "5m"
-# How an instrument fills its records (astm): "chemistry", "haematology", "immunoassay"; as the standard, if left out.
-#instrument_profile = "chemistry"
 # Which of a patient's identifiers keeps messages of one patient together, by assigning authority (PID-3.4).
 #patient_authorities = ["CITY", "COUNTY"]
 # Within what an order number names one order: "ever", or "year", "month", "day" where numbers come round again.
@@ -125,6 +123,14 @@ TEMPLATE = """\
 #[sources.tls]
 #cert = "listener.pem"
 #key = "listener-key.pem"
+
+# A laboratory instrument, and how it fills its records: "chemistry", "haematology", "immunoassay"; as LIS2-A2 has it,
+# if left out.
+#[[sources]]
+#name = "analyser-1"
+#protocol = "astm"
+#port = 4001
+#instrument_profile = "chemistry"
 
 # A laboratory that drops result files into a folder or below an S3 prefix (`phl collect`); the mapping says how they
 # are read. A file is whole when it has not changed for `settle`, or when the marker lies beside it.

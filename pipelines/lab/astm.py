@@ -38,11 +38,11 @@ from schemas.tables.normalised import (
     MESSAGE_HEADER,
     OBSERVATION,
     PATIENT,
-    QC_RESULT,
     SEGMENT,
     SERVICE_REQUEST,
     SPECIMEN,
 )
+from schemas.tables.qc_result import QC_RESULT
 
 TABLES: tuple[Table, ...] = (
     MESSAGE_HEADER, PATIENT, SERVICE_REQUEST, SPECIMEN, DIAGNOSTIC_REPORT, OBSERVATION, QC_RESULT, SEGMENT, FINDING,

@@ -6,6 +6,7 @@ from schemas.table import Table
 from schemas.tables.imaging import IMAGING
 from schemas.tables.normalised import NORMALISED, OBSERVATION, PATIENT, SEGMENT
 from schemas.tables.ops import DECISION, LEDGER, QUARANTINE
+from schemas.tables.qc_result import QC_RESULT
 from schemas.tables.raw import ATTACHMENT, raw_table
 from schemas.tables.steward_event import STEWARD_EVENT
 
@@ -17,7 +18,8 @@ RAW_LAB = raw_table("lab", "Messages of laboratory instruments, and files of res
 RAW_DICOM = raw_table("dicom", "Headers of DICOM instances", *ATTACHMENT)
 
 TABLES: tuple[Table, ...] = (
-    RAW_HL7V2, RAW_STEWARD, RAW_LAB, RAW_DICOM, *NORMALISED, STEWARD_EVENT, *IMAGING, QUARANTINE, LEDGER, DECISION,
+    RAW_HL7V2, RAW_STEWARD, RAW_LAB, RAW_DICOM, *NORMALISED, QC_RESULT, STEWARD_EVENT, *IMAGING, QUARANTINE, LEDGER,
+    DECISION,
 )  # fmt: skip
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "NORMALISED",
     "OBSERVATION",
     "PATIENT",
+    "QC_RESULT",
     "QUARANTINE",
     "RAW_DICOM",
     "RAW_HL7V2",

@@ -37,6 +37,7 @@ from schemas.tables.normalised import (
     SERVICE_REQUEST,
     SPECIMEN,
 )
+from schemas.tables.qc_result import QC_RESULT
 
 _ORIGIN = frozenset(field.name for field in ORIGIN)
 
@@ -52,6 +53,15 @@ def _told(codes: str, shown: str = "") -> Mapping[str, str]:
 
 
 # Orders, reports, observations -------------------------------------------------------------------------------------
+
+
+_BY_SPECIMEN = key(
+    "instrument",
+    "institution specimen_id event_date",
+    needs="specimen_id",
+    when=Codes("message_code", frozenset({"ASTM"})),
+)
+"""What an instrument says is of a specimen on a day, for bar codes come round again; it often knows no patient."""
 
 
 def _order(taken: str, *, beside: str = "code:service", more: str = "") -> tuple[Key, ...]:
@@ -126,7 +136,7 @@ _KEY_OF_REPORT = (
 
 REPORT_FOLD = RowFold(
     DIAGNOSTIC_REPORT,
-    _order("effective_time", more="specimen_id specimen_type"),
+    (_BY_SPECIMEN, *_order("effective_time", more="specimen_id specimen_type")),
     groups=(key("report", _REPORT),),
     subject=_SUBJECT,
     status=_REPORT_STATUS,
@@ -143,9 +153,16 @@ OBSERVATION_FOLD = RowFold(
             weak=True,
             when=_codes("message_code", "RAS RDE RDS RGV"),
         ),
+        _BY_SPECIMEN,
         *_order("specimen_time", more="specimen_id specimen_type"),
     ),
     groups=(
+        key(
+            "measured",
+            "observation_code sub_id",
+            needs="observation_code",
+            when=_codes("message_code", "ASTM"),
+        ),
         key("instance", f"{_REPORT} instance_authority instance_id", needs="instance_id"),
         key("lines", f"{_REPORT} code:observation sub_id"),
     ),
@@ -201,6 +218,7 @@ SERVICE_REQUEST_FOLD = FieldFold(
             needs="placer_order",
             when=_codes("stated_in", "RF1"),
         ),
+        _BY_SPECIMEN,
         *_order("requested_time"),
     ),
     values=values_of(SERVICE_REQUEST, _ORIGIN, ("reason_text",)),
@@ -250,6 +268,7 @@ MEDICATION_ADMINISTRATION_FOLD = RowFold(
 SPECIMEN_FOLD = RowFold(
     SPECIMEN,
     (
+        _BY_SPECIMEN,
         key(
             "specimen",
             "authority:specimen_authority specimen_id period:event_date",
@@ -259,6 +278,18 @@ SPECIMEN_FOLD = RowFold(
     ),
     groups=(key("id", "specimen_id", needs="specimen_id"), key("specimen", "code:type set_id")),
 )
+
+# Instruments -------------------------------------------------------------------------------------------------------
+
+QC_RESULT_FOLD = RowFold(
+    QC_RESULT,
+    (
+        key("measured", "source instrument specimen_id analysis_time", needs="analysis_time"),
+        key("sent", "source instrument specimen_id event_time", needs="event_time", weak=True),
+    ),
+    groups=(key("test", "code:observation"),),
+)
+"""Each measurement of a control is a thing of its own; one that is sent again is the same."""
 
 # Patients and visits -----------------------------------------------------------------------------------------------
 
@@ -583,7 +614,7 @@ FOLDS: tuple[Fold, ...] = (
     COVERAGE_FOLD, SERVICE_REQUEST_FOLD, SPECIMEN_FOLD, REPORT_FOLD, OBSERVATION_FOLD, DOCUMENT_FOLD,
     MEDICATION_REQUEST_FOLD, MEDICATION_DISPENSE_FOLD, MEDICATION_ADMINISTRATION_FOLD, IMMUNIZATION_FOLD,
     APPOINTMENT_FOLD, CHARGE_FOLD, PRACTITIONER_FOLD, LOCATION_FOLD, ITEM_DEFINITION_FOLD,
-    IMAGING_STUDY_FOLD, IMAGING_SERIES_FOLD, IMAGING_INSTANCE_FOLD, IMAGING_REJECTION_FOLD,
+    QC_RESULT_FOLD, IMAGING_STUDY_FOLD, IMAGING_SERIES_FOLD, IMAGING_INSTANCE_FOLD, IMAGING_REJECTION_FOLD,
 )  # fmt: skip
 """Every fold. Headers, links, findings and what no table takes have no business key and are events, not things."""
 

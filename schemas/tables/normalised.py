@@ -24,7 +24,6 @@ from schemas.tables.patient import PATIENT
 from schemas.tables.patient_link import PATIENT_LINK
 from schemas.tables.practitioner import PRACTITIONER
 from schemas.tables.procedure import PROCEDURE
-from schemas.tables.qc_result import QC_RESULT
 from schemas.tables.related_person import RELATED_PERSON
 from schemas.tables.segment import SEGMENT
 from schemas.tables.service_request import SERVICE_REQUEST
@@ -44,7 +43,6 @@ NORMALISED: tuple[Table, ...] = (
     SPECIMEN,
     DIAGNOSTIC_REPORT,
     OBSERVATION,
-    QC_RESULT,
     DOCUMENT_REFERENCE,
     MEDICATION_REQUEST,
     MEDICATION_DISPENSE,
@@ -82,7 +80,6 @@ __all__ = [
     "PATIENT_LINK",
     "PRACTITIONER",
     "PROCEDURE",
-    "QC_RESULT",
     "RELATED_PERSON",
     "SEGMENT",
     "SERVICE_REQUEST",
