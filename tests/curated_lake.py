@@ -28,13 +28,13 @@ from pipelines.steward.modality import STEWARD
 from schemas.fold import Fold
 from schemas.modality import Modality
 from schemas.source import Source, Sources
-from schemas.tables import IMAGING
+from schemas.tables import IMAGING, QC_RESULT
 from schemas.tables.curated import FOLDS, curated
 from tests.stated_rows import stated_rows
 
 SOURCES = Sources.of(*(Source(name) for name in sorted({one.source for one in INSTITUTIONS} | {"test"})))
 Rows = Mapping[str, pa.Table]
-_TABLES = (*HL7V2.tables, *STEWARD.tables, *IMAGING)
+_TABLES = (*HL7V2.tables, *STEWARD.tables, QC_RESULT, *IMAGING)
 
 
 def city_messages(count: int, seed: int = 7) -> list[tuple[bytes, str]]:
