@@ -309,8 +309,12 @@ def plan_again(context: Context, progress: Progress) -> Plan | None:
 
 
 def prepare_curated(context: Context) -> None:
-    """Create what is missing: the tables of the curate stage, of identity, and of codes."""
-    context.lake.create_missing((*CURATE_TABLES, *IDENTITY_TABLES, *CODES_TABLES))
+    """Create what is missing: the tables of the curate stage, of identity, and of codes.
+
+    They read the tables of all modalities, of which some may never have been run here.
+    """
+    read = {**NORMALISED_OF, **STATING}
+    context.lake.create_missing((*read.values(), *CURATE_TABLES, *IDENTITY_TABLES, *CODES_TABLES))
 
 
 def curate_batch(context: Context) -> Outcome | None:
