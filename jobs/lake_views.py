@@ -144,10 +144,10 @@ def lake_views(
             if then is None and {*SAID_IN, *CURATED} <= {*tables}:
                 connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
-            show_persons(connection, [view.table for view in opened])
+            persons = show_persons(connection, [view.table for view in opened])
             show_coded(connection, [view.table for view in opened])
             imaging = show_imaging(connection, [view.table for view in opened])
-            opened += [View(table, None, made_of_others=True) for table in imaging]
+            opened += [View(table, None, made_of_others=True) for table in (*persons, *imaging)]
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

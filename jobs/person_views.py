@@ -6,9 +6,12 @@ the query, so that a merge, a move or its undoing rewrites no row.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from schemas.tables.curated import CURATED
+from schemas.table import Table
+from schemas.tables.columns import text
+from schemas.tables.curated import CURATED, HIDDEN
 from schemas.tables.identity import IDENTIFIER_REDIRECT, PERSON_IDENTIFIER
 from schemas.tables.normalised import PATIENT
 
@@ -16,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     import duckdb
-
-    from schemas.table import Table
 
 _PATIENT = """
 LEFT JOIN curated.person_identifier AS of_patient ON of_patient.role = 'subject'
@@ -34,21 +35,37 @@ _ACCOUNT = _NUMBER.format(level="account", authority=f"coalesce(trim(said.accoun
 _VISIT = _NUMBER.format(level="visit", authority=_OWN)
 
 
-def show_persons(connection: duckdb.DuckDBPyConnection, tables: Collection[Table]) -> None:
+def show_persons(connection: duckdb.DuckDBPyConnection, tables: Collection[Table]) -> list[Table]:
     """Make the views, where all that they take is shown already.
 
     Args:
         connection: with views of the tables.
         tables: which there are.
+
+    Returns:
+        The views that were made.
     """
     names = {table.name for table in tables}
     if not {PERSON_IDENTIFIER.name, IDENTIFIER_REDIRECT.name} <= names:
-        return
+        return []
     connection.execute("CREATE SCHEMA IF NOT EXISTS curated_person")
+    made = []
     for table in CURATED:
         if table.name in names and has_person(table):
             name = table.view_name.split(".", 1)[1]
             connection.execute(f'CREATE VIEW curated_person."{name}" AS {with_person(table)}')
+            made.append(person_view(table))
+    return made
+
+
+def person_view(table: Table) -> Table:
+    """What the view of a curated table shows, declared as a table is."""
+    shown = (replace(field, nullable=True) for field in table.fields if field.name not in HIDDEN)
+    return Table(
+        name=table.name.replace("curated/", "curated_person/", 1),
+        doc=f"Rows of {table.view_name}, each with the person it is about by visit, account and patient as known now.",
+        fields=(text("person_id", "The person, as in curated.person; null where nobody is known."), *shown),
+    )
 
 
 def has_person(table: Table) -> bool:

@@ -118,6 +118,13 @@ def test_a_merge_and_its_undoing(tmp_path: Path) -> None:
 def person_of_the_result(lake: CuratedLake) -> str:
     sql = "SELECT value FROM curated_person.observation JOIN curated.person USING (person_id)"
     with lake_views(lake.lake) as views:
+        listed = [
+            view.table for view in views.views.values() if view.table.name.startswith("curated_person/")
+        ]
+        assert len(listed) > 10
+        for table in listed:  # as they are
+            shown = views.connection.execute(f"DESCRIBE {table.view_name}").fetchall()
+            assert [column for column, *_ in shown] == [field.name for field in table.fields]
         ((found,),) = views.connection.execute(sql).fetchall()
     return str(found)
 
