@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from jobs.city.codes import compare_codes, concept_map
+from jobs.city.codes import compare_codes, compare_released, concept_map
 from jobs.city.compare import Difference, compare
 from jobs.city.compare_studies import compare_studies
 from jobs.city.institutions import INSTITUTIONS
+from jobs.city.instruments import INSTRUMENTS, Laboratory, instrument_settings, reported, send_over_astm
 from jobs.city.result_files import CLINICS, FileDrops, write_drops, write_settings
 from jobs.city.send import send_over_mllp, write_files
 from jobs.city.settings import source_settings
@@ -27,6 +28,7 @@ from jobs.city.studies import ARCHIVES, studies_of, studies_settings, write_imag
 from jobs.city.traffic import City, Transport
 from jobs.city.truth import Truth
 from jobs.demo_identity import Merge, Pair, find_pair, merge_and_undo
+from jobs.services.processes import free_port
 from jobs.settings import load_settings
 from lake_layout.lake import Lake
 from schemas.errors import LakeError, TransportError
@@ -35,6 +37,9 @@ from schemas.tables.normalised import MESSAGE_HEADER
 FOLDER = Path(".phl") / "demo"
 ROUNDS = 3
 """Result files of each clinic: of three one has a bad line, one comes twice, and one corrects another."""
+
+MEASURED = 10
+"""Messages of each instrument: of every kind one at least."""
 
 _PATIENCE = 60
 """Seconds that the listener has for its end."""
@@ -110,6 +115,9 @@ class Demo:
         self.config = self.folder / "phl.toml"
         self.drops = self.folder / "drops"
         self.dicom_port = _free_port()
+        self.line_ports: list[int] = []
+        for _ in INSTRUMENTS:
+            self.line_ports.append(free_port(avoid=(self.dicom_port, *self.line_ports)))
         self.studies, self.images = studies_of(seed)
         own = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         self.env = own | {"PHL_CONFIG": str(self.config), "PHL_LOG_LEVEL": "warning"}
@@ -121,7 +129,8 @@ class Demo:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         clinics = write_settings(self.folder, self.drops)
-        settings = f"{source_settings()}{studies_settings(self.dicom_port)}\n{clinics}"
+        lines = instrument_settings(self.line_ports)
+        settings = f"{source_settings()}{studies_settings(self.dicom_port)}\n{lines}\n{clinics}"
         self.config.write_text('state_dir = "."\n\n' + settings, "utf-8")
 
     def run(self) -> Outcome:
@@ -135,7 +144,7 @@ class Demo:
         self.phl("up")
         over_mllp = City(self.seed, Transport.MLLP)
         in_files = City(self.seed, Transport.FILES)
-        self._send(over_mllp)
+        laboratory = self._send(over_mllp)
         self._load(in_files)
         in_drops = FileDrops(self.seed)
         self._collect(in_drops)
@@ -148,15 +157,17 @@ class Demo:
         self.phl("verify", "--strict", "--deep")
         self.say("looking whether every object that a row names is there, with its bytes (phl objects check)")
         self.phl("objects", "check", "--deep", "--strict", "--grace", "0s")
-        parts = (over_mllp.truth, in_files.truth, in_drops.truth, self.studies.truth)
+        parts = (over_mllp.truth, in_files.truth, in_drops.truth, laboratory.truth, self.studies.truth)
         truth = Truth.together(parts)
         self.say("comparing every table with what the city knows")
         lake = Lake(load_settings(self.config).lake_location())
         found = compare(lake, truth)
-        if (codes := compare_codes(lake, truth)) is not None:
-            found.append(codes)
-        if (counted := compare_studies(lake, self.studies)) is not None:
-            found.append(counted)
+        more = (
+            compare_codes(lake, truth),
+            compare_released(lake, laboratory),
+            compare_studies(lake, self.studies),
+        )
+        found += [one for one in more if one is not None]
         rows = sum(map(len, truth.tables.values()))
         kinds = {row["message_type"] for row in truth.tables[MESSAGE_HEADER.name]}
         pair = find_pair(lake)
@@ -191,11 +202,12 @@ class Demo:
         told = self.phl("codes", "load", str(path), "--source", "*", "--by", "demo").stdout.strip()
         self.say(f"the laboratories' codes are mapped (phl codes load): {told}")
 
-    def _send(self, city: City) -> None:
+    def _send(self, city: City) -> Laboratory:
         count = self.messages * 2 // 3
         with self._listener() as listener:
             self.say(f"{len(INSTITUTIONS)} institutions send {count} messages over MLLP")
             answers = asyncio.run(send_over_mllp(city.messages(count), "127.0.0.1", listener.port))
+            laboratory = self._measure(city.truth)
             self._send_images()
         shown = ", ".join(f"{number} {code}" for code, number in sorted(answers.codes.items()))
         self.say(f"answered: {shown}")
@@ -203,6 +215,22 @@ class Demo:
             raise LakeError(
                 "DEMO-ANSWERS", "the listener answered otherwise than it must", answers=answers.unexpected
             )
+        return laboratory
+
+    def _measure(self, truth: Truth) -> Laboratory:
+        """Laboratory instruments send, some of specimens that laboratory systems have reported on."""
+        laboratory = Laboratory(self.seed, reported(truth))
+        sent = list(laboratory.messages(MEASURED))
+        self.say(f"{len(INSTRUMENTS)} laboratory instruments send {len(sent)} messages over ASTM")
+        delivered, answered = asyncio.run(send_over_astm(sent, "127.0.0.1", self.line_ports))
+        if (delivered, answered) != (len(sent), sum(one.said is None for one in sent)):
+            raise LakeError(
+                "DEMO-ANSWERS",
+                "the listener did not take all that instruments sent",
+                taken=delivered,
+                answered=answered,
+            )  # fmt: skip
+        return laboratory
 
     def _send_images(self) -> None:
         """One archive sends its studies by C-STORE, of the other the files are harvested."""

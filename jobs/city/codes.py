@@ -11,8 +11,10 @@ from types import MappingProxyType
 from typing import Final
 
 from jobs.city.compare import Difference
+from jobs.city.instruments import Laboratory
 from jobs.city.results import ANALYTES
 from jobs.city.truth import Truth
+from jobs.lake_views import lake_views
 from lake_layout.lake import Lake
 from schemas.tables import OBSERVATION
 from schemas.tables.coding import CODING
@@ -81,6 +83,27 @@ def compare_codes(lake: Lake, truth: Truth) -> Difference | None:
         return None
     examples = sorted(f"{one[0]} {one[1]}" for one in (*missing, *surplus))
     return Difference(CODING.name, missing.total(), surplus.total(), 0, (), tuple(examples[:5]))
+
+
+def compare_released(lake: Lake, laboratory: Laboratory) -> Difference | None:
+    """What of instruments' results is released, against what the city's laboratory systems reported on.
+
+    Args:
+        lake: where the tables lie.
+        laboratory: the instruments, with what they sent.
+    """
+    sql = """SELECT DISTINCT source, specimen_id, CAST(CAST(effective_time + INTERVAL 8 HOUR AS DATE) AS VARCHAR),
+        observation_code, released FROM curated_coded.instrument_observation"""
+    with lake_views(lake) as views:
+        there = Counter(tuple(row) for row in views.connection.execute(sql).fetchall())
+    released = laboratory.released()
+    wanted: Counter[tuple[object, ...]] = Counter((*one, one in released) for one in laboratory.measured())
+    missing, surplus = wanted - there, there - wanted
+    if not missing and not surplus:
+        return None
+    examples = sorted(f"{one[0]} {one[3]}" for one in (*missing, *surplus))
+    name = "curated_coded/instrument_observation"
+    return Difference(name, missing.total(), surplus.total(), 0, (), tuple(examples[:5]))
 
 
 def _local(row: Mapping[str, object]) -> str:

@@ -44,6 +44,13 @@ def simulate_command(
             help="Drop result files of four clinics below this folder, for phl collect; see --sources."
         ),
     ] = None,
+    instruments: Annotated[
+        bool,
+        typer.Option(
+            "--instruments",
+            help="Six laboratory instruments too: with --to they send to ports 4001 to 4006, --sources names them.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """Make up a city's traffic: every family of HL7 v2, mostly admissions and reports, and what goes wrong with them.
@@ -54,6 +61,7 @@ def simulate_command(
     """
     import asyncio
 
+    from jobs.city.instruments import PORTS, Laboratory, reported, send_over_astm
     from jobs.city.result_files import FileDrops, write_drops
     from jobs.city.send import send_over_mllp, write_files
     from jobs.city.traffic import BASE, City, Transport
@@ -72,7 +80,7 @@ def simulate_command(
     wrong = 0
     parts: list[Truth] = []
     if sources is not None:
-        _write_sources(sources, drops, images=images is not None)
+        _write_sources(sources, drops, images=images is not None, instruments=instruments)
         report["sources"] = str(sources)
     if to is not None or files is not None:
         city = City(seed, Transport.MLLP if to else Transport.FILES, base=base or BASE)
@@ -81,6 +89,12 @@ def simulate_command(
             answers = asyncio.run(send_over_mllp(city.messages(messages), host, port, rate=rate))
             wrong = answers.unexpected
             report |= {"sent": answers.total, "codes": answers.codes, "unexpected_answers": wrong}
+            if instruments:
+                laboratory = Laboratory(seed, reported(city.truth))
+                measured = laboratory.messages(max(1, messages // RESULTS_OF_A_FILE), base or BASE)
+                delivered, _ = asyncio.run(send_over_astm(measured, host, PORTS))
+                report |= {"measured": delivered, "measured_must_become": laboratory.truth.dispositions()}
+                parts.append(laboratory.truth)
         elif files is not None:
             report["files"] = write_files(city.messages(messages), files)
         report["must_become"] = city.truth.dispositions()
@@ -119,21 +133,25 @@ def _tell(report: dict[str, object], *, as_json: bool) -> None:
         typer.echo(f"{name.replace('_', ' ')}: {shown}")
 
 
-def _write_sources(path: Path, drops: Path | None, *, images: bool) -> None:
+def _write_sources(path: Path, drops: Path | None, *, images: bool, instruments: bool) -> None:
     """Write the city's settings where no others are: those may be somebody's work.
 
     Args:
         path: of the file.
         drops: folder below which clinics drop files; their mappings are written beside the settings then.
         images: whether the archives of images are senders, too.
+        instruments: whether the laboratory instruments are.
 
     Raises:
         ConfigError: ``CONFIG-FILE``.
     """
+    from jobs.city.instruments import PORTS, instrument_settings
     from jobs.city.result_files import write_settings
     from jobs.city.settings import source_settings
 
     text = source_settings()
+    if instruments:
+        text += "\n" + instrument_settings(PORTS)
     if images:
         from jobs.city.studies import studies_settings
 

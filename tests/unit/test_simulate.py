@@ -54,3 +54,10 @@ def test_clinics_drop_files_that_the_settings_know(tmp_path: Path, monkeypatch: 
     ]
     truth = Truth.load(tmp_path / "truth.json")
     assert truth.dispositions() == {"accepted": 12, "duplicate": 4}
+
+
+def test_instruments_are_named_in_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["simulate", "--sources", "phl.toml", "--instruments"]) == 0
+    assert run(["check"]) == 0
+    assert (tmp_path / "phl.toml").read_text().count('protocol = "astm"') == 6
