@@ -259,6 +259,10 @@ LAB_FILE_FINDINGS: tuple[Finding, ...] = (
         Severity.WARNING,
         "The mapping does not say what a status means; the result counts as preliminary.",
     ),
+)
+"""Findings on result files of laboratories; of one that is quarantined alone the place is the line's number."""
+
+LAB_ASTM_FINDINGS: tuple[Finding, ...] = (
     Finding(
         "LAB-ASTM-CHARSET",
         Severity.QUARANTINED,
@@ -339,7 +343,7 @@ LAB_FILE_FINDINGS: tuple[Finding, ...] = (
         "LIS2-A2 §5.6.2",
     ),
 )
-"""Findings on result files of laboratories; of one that is quarantined alone the place is the line's number."""
+"""Findings on messages of laboratory instruments; the place is the record's."""
 
 FINDINGS = MappingProxyType(
     {
@@ -351,6 +355,7 @@ FINDINGS = MappingProxyType(
             *STEWARD_FINDINGS,
             *DICOM_FINDINGS,
             *LAB_FILE_FINDINGS,
+            *LAB_ASTM_FINDINGS,
         )
     }
 )

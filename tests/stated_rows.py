@@ -24,6 +24,7 @@ def stated_rows(
     *,
     first: int = 0,
     some_unreadable: bool = False,
+    content_type: str | None = None,
 ) -> dict[str, pa.Table]:
     """Rows of all normalised tables of a modality, by name.
 
@@ -33,6 +34,7 @@ def stated_rows(
         modality: theirs.
         first: place of the first message; a message's place is its ``offset``, and tells when it is received.
         some_unreadable: whether some may say nothing; else all must be readable.
+        content_type: that their connectors gave them.
 
     Returns:
         Tables with all columns, also where there are no rows; strings may be dictionaries.
@@ -47,6 +49,7 @@ def stated_rows(
             "payload": pa.array(payloads, pa.binary()),
             "source": names,
             "received_at": received,
+            "content_type": pa.array([content_type] * len(messages), pa.string()),
             "processing_id": envelope.column("processing_id"),
             "message_type": envelope.column("message_type"),
         }

@@ -23,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # when started by hand
 from pipelines.dicom.modality import DICOM
 from pipelines.fold import aliases_of, join, join_aliases, kept, laid, read, rekeyed, state_of
 from pipelines.hl7v2.modality import HL7V2
+from pipelines.lab.modality import LAB
 from schemas.fold import Fold, RowFold
+from schemas.lab import ASTM
 from schemas.source import Source, Sources
 from schemas.table import INSTANT
 from schemas.tables.curated import FOLDS
@@ -127,11 +129,17 @@ def test_every_fold_takes_what_every_family_states() -> None:
     ]
     tables = rows_of(readable, Source("clinic"))
     images = [(one, "clinic") for one in (header(CTDIvol=7.5), dose_report(), note("113001", f"{ROOT}9"))]
-    tables |= {
-        name: rows
-        for name, rows in stated_rows(images, Sources.of(Source("clinic")), DICOM).items()
-        if name not in tables
-    }
+    controls = [
+        (
+            (CASES.parent / "lab/quality-control-message/message.astm").read_bytes().replace(b"\n", b"\r"),
+            "clinic",
+        )
+    ]
+    for others in (
+        stated_rows(images, Sources.of(Source("clinic")), DICOM),
+        stated_rows(controls, Sources.of(Source("clinic")), LAB, content_type=ASTM),
+    ):
+        tables |= {name: rows for name, rows in others.items() if name not in tables}
     for fold in FOLDS:
         rows = tables[fold.table.name]
         aliases = aliases_of(fold, rows)
