@@ -39,7 +39,7 @@ POINTS = (
     ("pipelines.land:write_file:after", 1),
     ("pipelines.land:commit_table:before", 1),
     ("pipelines.land:commit_table:after", 1),
-    ("jobs.run_stages:parts_of:before", 1),  # normalise has its claim
+    ("jobs.run_stages:parts_side_by_side:before", 1),  # normalise has its claim
     ("pipelines.write_tables:write_file:before", 1),
     ("pipelines.write_tables:write_file:after", 4),
     ("pipelines.normalise:commit_table:before", 1),
