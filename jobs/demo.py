@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -75,6 +74,9 @@ FROM curated_imaging.study WHERE instances > 0 ORDER BY ALL LIMIT 6"""
 """Studies with their counts; the one of two patients is marked."""
 
 
+_STATE = 'state_dir = "."\n'
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What the demonstration found.
@@ -114,10 +116,8 @@ class Demo:
         self.folder, self.messages, self.seed, self.say = folder.resolve(), messages, seed, say
         self.config = self.folder / "phl.toml"
         self.drops = self.folder / "drops"
-        self.dicom_port = _free_port()
+        self.dicom_port = 0
         self.line_ports: list[int] = []
-        for _ in INSTRUMENTS:
-            self.line_ports.append(free_port(avoid=(self.dicom_port, *self.line_ports)))
         self.studies, self.images = studies_of(seed)
         own = {name: value for name, value in os.environ.items() if not name.startswith("PHL_")}
         self.env = own | {"PHL_CONFIG": str(self.config), "PHL_LOG_LEVEL": "warning"}
@@ -128,10 +128,18 @@ class Demo:
             self.phl("down", check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+        self.config.write_text(_STATE, "utf-8")
+
+    def name_senders(self) -> None:
+        """Write the settings of all that will send; the services run, so that none of them takes their ports."""
+        self.dicom_port = free_port()
+        self.line_ports = []
+        for _ in INSTRUMENTS:
+            self.line_ports.append(free_port(avoid=(self.dicom_port, *self.line_ports)))
         clinics = write_settings(self.folder, self.drops)
         lines = instrument_settings(self.line_ports)
         settings = f"{source_settings()}{studies_settings(self.dicom_port)}\n{lines}\n{clinics}"
-        self.config.write_text('state_dir = "."\n\n' + settings, "utf-8")
+        self.config.write_text(f"{_STATE}\n{settings}", "utf-8")
 
     def run(self) -> Outcome:
         """From services to the comparison.
@@ -142,6 +150,7 @@ class Demo:
         began = time.monotonic()
         self.say("starting Kafka and the S3 store (the first time they are downloaded)")
         self.phl("up")
+        self.name_senders()
         over_mllp = City(self.seed, Transport.MLLP)
         in_files = City(self.seed, Transport.FILES)
         laboratory = self._send(over_mllp)
@@ -278,12 +287,6 @@ class Demo:
                 exit_code=done.returncode,
             )
         return done
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 class Listener:

@@ -92,7 +92,7 @@ def compare_released(lake: Lake, laboratory: Laboratory) -> Difference | None:
         lake: where the tables lie.
         laboratory: the instruments, with what they sent.
     """
-    sql = """SELECT DISTINCT source, specimen_id, CAST(CAST(effective_time + INTERVAL 8 HOUR AS DATE) AS VARCHAR),
+    sql = """SELECT DISTINCT institution, specimen_id, CAST(CAST(effective_time + INTERVAL 8 HOUR AS DATE) AS VARCHAR),
         observation_code, released FROM curated_coded.instrument_observation"""
     with lake_views(lake) as views:
         there = Counter(tuple(row) for row in views.connection.execute(sql).fetchall())

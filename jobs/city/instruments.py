@@ -182,20 +182,28 @@ class Laboratory:
                 yield sent
 
     def released(self) -> set[tuple[str, str, str, str]]:
-        """Source, barcode, day and local code of what instruments measured and a laboratory system released."""
-        of_source = {one.name: one.institution for one in INSTRUMENTS}
+        """Institution, barcode, day and local code of what instruments measured and a laboratory system released."""
         there = {
             (institution, tube.barcode, tube.day.isoformat(), code)
             for institution, tubes in self.known.items()
             for tube, codes in tubes
             for code in codes
         }
-        return {one for one in self.measured() if (of_source[one[0]], *one[1:]) in there}
+        return self.measured() & there
 
     def measured(self) -> set[tuple[str, str, str, str]]:
-        """Source, barcode, day and local code of what instruments measured."""
+        """Institution, barcode, day and local code of what instruments measured.
+
+        Which instrument it was does not tell results apart: one may measure again what another of its laboratory did.
+        """
+        of_source = {one.name: one.institution for one in INSTRUMENTS}
         return {
-            (str(row["source"]), str(row["specimen_id"]), _day(row).isoformat(), str(row["observation_code"]))
+            (
+                of_source[str(row["source"])],
+                str(row["specimen_id"]),
+                _day(row).isoformat(),
+                str(row["observation_code"]),
+            )
             for row in self.truth.tables.get(OBSERVATION.name, [])
         }
 
