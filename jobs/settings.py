@@ -219,7 +219,7 @@ class IngestSettings(_Section):
     Attributes:
         batch_messages: most messages of a batch; more need more memory, fewer cost more commits.
         processes: how many read the messages of a large batch side by side, each with memory of its own; else one
-            for each processor that this process may use, at most four.
+            for each processor but one that this process may use, at most four.
         metrics_port: Prometheus metrics of ``phl ingest --every``, on loopback; none without it.
         runner_options: Beam's options, one an entry; empty for the in-process runner.
     """
@@ -498,7 +498,7 @@ class Settings(BaseSettings):
         if self.ingest.processes or self.ingest.runner_options:  # a cluster has workers of its own
             return self.ingest.processes or 1
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(_MOST_PROCESSES, usable)
+        return max(1, min(_MOST_PROCESSES, usable - 1))  # landing and the services take one
 
     def sources(self) -> Sources:
         """What is known of the senders; one that is not configured gets the defaults."""

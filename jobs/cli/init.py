@@ -48,7 +48,7 @@ TEMPLATE = """\
 [ingest]
 # Most messages of a batch; more need more memory.
 #batch_messages = 400000
-# How many processes read a large batch side by side; without it one a processor, at most four.
+# How many processes read a large batch side by side; without it one for each processor but one, at most four.
 #processes = 2
 # Prometheus metrics of `phl ingest --every`, on loopback.
 #metrics_port = 9465
