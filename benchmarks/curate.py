@@ -22,7 +22,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from benchmarks.fold import observations
-from benchmarks.measure import PeakMemory, machine, show
+from benchmarks.measure import PeakMemory, show
 from connectors.kafka.connection import KafkaConnection
 from jobs.run_stages import Context, curate_batch, prepare, prepare_curated
 from lake_layout.commit import Change, commit_change
@@ -62,10 +62,10 @@ def main() -> None:
             [sys.executable, "-m", "benchmarks.curate", "--decide", str(size)],
             check=True, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        found.append((f"{size:,}", *answer.stdout.split()))
+        found.append((f"{size:,}", *answer.stdout.splitlines()[-1].split()))  # log lines may stand before
     show(
         f"which of {_BATCH:,} messages are duplicates, and what {_BATCH:,} results (5 % corrections) say of things that"
-        f" live where, beside what is there: µs each, median of {_ROUNDS} ({machine()})",
+        f" live where, beside what is there: µs each, median of {_ROUNDS}",
         ("rows there", "duplicates", "homes of results", "own MiB", "s to build both indexes"),
         found,
     )
@@ -256,7 +256,7 @@ def rewrite(standing: int, new: int) -> None:
             )
             theirs = time.perf_counter() - began
     show(
-        f"{new:,} results, 2 % superseding, into a month of {standing:,} ({machine()}; CPU s: {steps})",
+        f"{new:,} results, 2 % superseding, into a month of {standing:,} (CPU s: {steps})",
         ("", "s", "new rows/s", "peak MiB"),
         [
             ("curate, from normalised rows", f"{ours:.1f}", f"{new / ours:,.0f}", f"{memory.peak:,.0f}"),
