@@ -19,7 +19,7 @@ from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Modality, Parse
 from schemas.source import Source, Sources
 from schemas.table import Table
 from schemas.tables import RAW_DICOM
-from schemas.tables.columns import ORIGIN
+from schemas.tables.columns import ADDED_BY_STAGE
 from schemas.tables.imaging import (
     IMAGING_INSTANCE,
     IMAGING_REJECTION,
@@ -35,9 +35,6 @@ ROWS_TOGETHER = 1_000
 """So many headers are Python's objects at a time; then they become columns."""
 
 _TIMEZONE_OFFSET = 0x00080201
-_ADDED_BY_STAGE = frozenset(field.name for field in ORIGIN) - {
-    "segment_index", "codes", "version_time", "sent_sequence",
-}  # fmt: skip
 
 TABLES: tuple[Table, ...] = (
     IMAGING_STUDY, IMAGING_SERIES, IMAGING_INSTANCE, IMAGING_REJECTION, DIAGNOSTIC_REPORT, OBSERVATION, FINDING,
@@ -168,7 +165,7 @@ def _table(table: Table, rows: Sequence[Mapping[str, object]]) -> pa.Table:
     said = {name for row in rows for name in row}
     columns: dict[str, pa.Array] = {"row": pa.array([row["row"] for row in rows], pa.int32())}
     for field in table.fields:
-        if field.name in said and field.name not in _ADDED_BY_STAGE:
+        if field.name in said and field.name not in ADDED_BY_STAGE:
             columns[field.name] = pa.array([row.get(field.name) for row in rows], field.type)
     return pa.table(columns)
 

@@ -14,18 +14,15 @@ from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Modality, Parse
 from schemas.source import Source, Sources
 from schemas.steward import StewardEvent, read_event, read_object
 from schemas.tables import RAW_STEWARD, STEWARD_EVENT
-from schemas.tables.columns import ORIGIN
+from schemas.tables.columns import ADDED_BY_STAGE
 from schemas.tables.raw import ENVELOPE
 
 _ENVELOPES = pa.schema([pa.field(field.name, field.type, nullable=field.nullable) for field in ENVELOPE])
 _FUTURE = "HL7-VERSION-TIME-FUTURE"
-_ADDED_BY_STAGE = frozenset(field.name for field in ORIGIN) - {
-    "segment_index", "codes", "version_time", "sent_sequence",
-}  # fmt: skip
 _ROWS = pa.schema(
     [
         ("row", pa.int32()),
-        *((field.name, field.type) for field in STEWARD_EVENT.fields if field.name not in _ADDED_BY_STAGE),
+        *((field.name, field.type) for field in STEWARD_EVENT.fields if field.name not in ADDED_BY_STAGE),
     ]
 )
 

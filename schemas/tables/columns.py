@@ -118,6 +118,11 @@ ORIGIN: tuple[Field, ...] = (
 )
 """Columns that every normalised table has, before its own."""
 
+ADDED_BY_STAGE = frozenset(field.name for field in ORIGIN) - {
+    "segment_index", "codes", "version_time", "sent_sequence",
+}  # fmt: skip
+"""Those of them that a parser leaves to the stage."""
+
 SUBJECT: tuple[Field, ...] = (
     Field("patient_id", pa.string(), "First patient identifier.", "PID-3.1"),
     Field("patient_authority", pa.string(), "Its assigning authority; else source/MSH-4.", "PID-3.4"),
