@@ -16,8 +16,10 @@ from typing import Final
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.presentation import PresentationContext, build_context
 
 from connectors.dicom.commands import OUT_OF_RESOURCES
@@ -90,19 +92,26 @@ def associate(target: Target, contexts: Sequence[PresentationContext]) -> Associ
     entity = AE(target.calling)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = target.patience
     entity.connection_timeout = target.patience
+    # Seen where it comes in: a rejection that is there before the library's other thread looks whether the connection
+    # was made counts as one that was not made, since the library has closed it by then.
+    rejections: list[A_ASSOCIATE_RJ] = []
+
+    def note(event: Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu)
+
     association = entity.associate(
         target.host, target.port, list(contexts), target.called, PDU_LENGTH,
-        tls_args=(target.tls, target.host) if target.tls else None,
+        tls_args=(target.tls, target.host) if target.tls else None, evt_handlers=[(evt.EVT_PDU_RECV, note)],
     )  # fmt: skip
     if association.is_established:
         return association
     where: dict[str, str | int] = {"host": target.host, "port": target.port}
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        if answer is not None and answer.result == 1:
+    for rejection in rejections:
+        if rejection.result == 1:
             raise ConfigError(
                 "DICOM-REJECTED", "the other side knows no such AE title, or not from here", **where,
-                diagnostic=answer.diagnostic or 0,
+                diagnostic=rejection.reason_diagnostic or 0,
             )  # fmt: skip
         raise TransportError("DICOM-REJECTED", "the other side has too many associations", **where)
     raise TransportError("DICOM-UNREACHABLE", "nobody answers there; is the listener up?", **where)

@@ -72,6 +72,10 @@ REQUEST_SECONDS: Final = 30.0
 GRACE_SECONDS: Final = 30.0
 """How long objects that are under way may take when the listener stops."""
 
+FAREWELL_SECONDS: Final = 5.0
+"""How long the other side may take to close after a last PDU (state 13, PS3.8 §9.2). Closing at once, with bytes of it
+unread, would reset the connection, and the PDU that says why would be lost on its way."""
+
 TICK_SECONDS: Final = 1.0
 
 REJECTED_AT_ONCE: Final = 16
@@ -236,6 +240,11 @@ class DicomListener:
                 self._open[association] = ""
             try:
                 association.run()
+                with self._lock:
+                    self._open[association] = ""
+                    stopping = self.stopping
+                if not stopping:
+                    association.part()
             finally:
                 with self._lock:
                     del self._open[association]
@@ -275,6 +284,17 @@ class _Association:
             with contextlib.suppress(OSError):
                 # not SSLSocket's own: that takes TLS away from the thread that is reading
                 socket.socket.shutdown(self.connection, socket.SHUT_RDWR if now else socket.SHUT_RD)
+
+    def part(self) -> None:
+        """After its end: say no more, and wait until the other side has closed, or long enough."""
+        until = time.monotonic() + FAREWELL_SECONDS
+        plain = socket.socket  # what comes now is not looked at, and TLS has no half that could be closed
+        with contextlib.suppress(OSError):
+            plain.shutdown(self.connection, socket.SHUT_WR)
+            while (left := until - time.monotonic()) > 0:
+                self.connection.settimeout(left)
+                if not plain.recv(self.connection, COMMAND_LIMIT):
+                    return
 
     def run(self) -> None:
         """Serve it."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -90,6 +92,20 @@ def values(kafka: KafkaServer, topic: str) -> list[bytes]:
 
 def run(work: Coroutine[object, object, None]) -> None:
     asyncio.run(asyncio.wait_for(work, 120))
+
+
+def until_refused(port: int) -> None:
+    """Wait until nobody listens on a port; one that closes resets what it had not accepted yet."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("localhost", port), timeout=10).close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionResetError:
+            continue
+        time.sleep(0.05)
+    raise AssertionError("it still listens")
 
 
 def certificates(folder: Path) -> None:

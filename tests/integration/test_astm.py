@@ -27,7 +27,7 @@ from connectors.routing import StoredObject, store_large
 from schemas.errors import TransportError
 from schemas.source import Source
 from tests.conftest import KafkaServer, RunPhl
-from tests.integration.mllp_setting import Process, certificates, counted, run, values
+from tests.integration.mllp_setting import Process, certificates, counted, run, until_refused, values
 
 QUICK = replace(STANDARD, busy=0.2)
 
@@ -344,11 +344,7 @@ def test_send_as_an_instrument_over_mutual_tls_and_a_listener_that_ends(
         assert await line.say(ENQ) == ACK
         assert await line.say(framed(1, b"H|\\^&\r")) == ACK
         process.process.send_signal(signal.SIGTERM)
-        with pytest.raises(ConnectionRefusedError):  # noqa: PT012 - until it no longer listens
-            while True:
-                _, another = await asyncio.open_connection("localhost", port, ssl=tls)
-                another.close()
-                await asyncio.sleep(0.05)
+        await asyncio.to_thread(until_refused, port)
         assert await line.say(framed(2, b"L|1|N\r")) == EOT, "acknowledged, and asked to stop"
         assert await line.say(EOT) == b"", "then the listener ends"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import socket
 import struct
 import time
 import zlib
@@ -15,6 +16,9 @@ from typing import IO
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import EventHandlerType
 
 from connectors.dicom.client import Target, echo, read_dicom_file, send_files
 from connectors.dicom.record import DICOM_TOPIC
@@ -27,10 +31,12 @@ from schemas.errors import ConfigError, TransportError
 from schemas.source import Source
 from tests.tools.dicom_sender import (
     CT,
+    EXPLICIT,
     RawSender,
     element,
     fragment,
     instance,
+    request,
     store_command,
     store_pdus,
     uid,
@@ -274,6 +280,31 @@ def test_titles_and_addresses_that_are_not_known_are_rejected(setting: Setting) 
         assert sender.reason == (1, 1, 1)
 
 
+def test_a_rejection_is_told_from_silence_however_late_it_is_looked_at(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = setting.listen(DicomSource(Source("ct"), 0, ae_title="PHL"))
+    associate = AE.associate
+
+    def slowly(*args: object, evt_handlers: list[EventHandlerType], **more: object) -> Association:
+        late = (evt.EVT_REQUESTED, lambda _event: time.sleep(0.5))
+        return associate(*args, evt_handlers=[*evt_handlers, late], **more)  # type: ignore[arg-type, misc]
+
+    monkeypatch.setattr(AE, "associate", slowly)
+    with pytest.raises(ConfigError, match="DICOM-REJECTED"):
+        echo(Target("127.0.0.1", port, "OTHER", "CT1", patience=20))
+
+
+def test_the_last_word_arrives_whatever_was_not_read(setting: Setting) -> None:
+    port = setting.listen(DicomSource(Source("ct"), 0, ae_title="PHL"))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as hasty:
+        contexts = [(CT, [EXPLICIT])]
+        hasty.sendall(request("OTHER", "CT1", contexts) + b"".join(store_pdus(1, instance(1, 500_000))))
+        time.sleep(0.3)  # whatever was to be sent has been, and the connection would be reset by now
+        assert hasty.recv(100)[:1] == b"\x03", "rejected"
+        assert hasty.recv(100) == b"", "and closed"
+
+
 def test_a_source_is_found_by_its_titles(setting: Setting) -> None:
     port = setting.listen(
         DicomSource(Source("any"), 0),
@@ -318,8 +349,6 @@ def test_associations_are_limited(setting: Setting) -> None:
 def test_other_bytes_end_the_connection_and_nothing_else(setting: Setting, data: bytes) -> None:
     port = setting.listen()
     with RawSender(port) as good:
-        import socket
-
         with socket.create_connection(("127.0.0.1", port), timeout=20) as odd:
             odd.sendall(data)
             assert odd.recv(100)[:1] == b"\x07", "an abort"
