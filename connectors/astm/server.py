@@ -11,9 +11,7 @@ Memory: ``memory_limit`` (shared with other listeners), one message of the large
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -39,7 +37,8 @@ from connectors.astm.metrics import (
 )
 from connectors.astm.session import STANDARD, Delivered, Event, Failed, Line, Received, Role, Send, Times
 from connectors.listening.budget import Budget
-from connectors.listening.reports import TROUBLE_SECONDS, Reports, Tally
+from connectors.listening.open_ports import OpenPorts
+from connectors.listening.reports import TROUBLE_SECONDS, Tally
 from connectors.listening.sources import Match
 from connectors.records import Record
 from connectors.routing import OBJECT_THRESHOLD, StoredObject
@@ -92,7 +91,7 @@ class Service:
     times: Times = STANDARD
 
 
-class Listener:
+class Listener(OpenPorts["Connection"]):
     """Listens on one or more ports until it is stopped.
 
     Args:
@@ -101,54 +100,13 @@ class Listener:
     """
 
     def __init__(self, service: Service, budget: Budget | None = None) -> None:
+        super().__init__("astm", budget or Budget(service.memory_limit), CONNECTIONS, STOP_SECONDS)
         self.service = service
-        self.budget = budget or Budget(service.memory_limit)
-        self.reports = Reports("astm")
-        self.connections: set[Connection] = set()
-        self._servers: list[asyncio.Server] = []
-        self._watch: asyncio.Task[None] | None = None
-        self._all_gone = asyncio.Event()
         self._refused_at: float | None = None
 
-    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen on a port (0 for any free one) and return it.
-
-        Raises:
-            OSError: the port cannot be had.
-        """
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(self), host, port, ssl=tls)
-        self._servers.append(server)
-        if self._watch is None:
-            self._watch = loop.create_task(self._watch_connections())
-        return int(server.sockets[0].getsockname()[1])
-
-    async def close(self) -> None:
-        """Begin no more sessions, let those that are under way end with their message, then end."""
-        for server in self._servers:
-            server.close()
-        for connection in list(self.connections):
-            connection.stop()
-        if self.connections:
-            self._all_gone.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_gone.wait(), STOP_SECONDS)
-        for connection in list(self.connections):
-            connection.abort()
-        if self._watch is not None:
-            self._watch.cancel()
-
-    def add(self, connection: Connection) -> None:
-        """A connection was opened."""
-        self.connections.add(connection)
-        CONNECTIONS.set(len(self.connections))
-
-    def discard(self, connection: Connection) -> None:
-        """A connection has ended, and nothing of it is under way."""
-        self.connections.discard(connection)
-        CONNECTIONS.set(len(self.connections))
-        if not self.connections:
-            self._all_gone.set()
+    def connection(self) -> Connection:
+        """What serves one line."""
+        return Connection(self)
 
     def source_at(self, port: int, peer: str) -> Source | None:
         """Whose line it is; that of the most particular entry."""
@@ -164,15 +122,6 @@ class Listener:
             self._refused_at = now
             code = "ASTM-" + reason.upper().replace("_", "-")
             log.warning("connection_refused", protocol="astm", peer=peer, port=port, code=code)
-
-    async def _watch_connections(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            now = time.monotonic()
-            self.budget.tick(now)
-            self.reports.tick(now, len(self.connections))
-            for connection in list(self.connections):
-                connection.tick(now)
 
 
 class Connection(asyncio.Protocol):

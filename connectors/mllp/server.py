@@ -12,8 +12,6 @@ Memory: ``memory_limit``, one message of the largest size, and 64 KiB for each c
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,7 +21,8 @@ from datetime import UTC, datetime
 import structlog
 
 from connectors.listening.budget import Budget
-from connectors.listening.reports import Reports, Tally
+from connectors.listening.open_ports import OpenPorts
+from connectors.listening.reports import Tally
 from connectors.listening.sources import Candidates, Match
 from connectors.mllp.acknowledge import Answer, ControlIds, Outcome, answer
 from connectors.mllp.frame import Fault, Frame, FrameReader, Noted, Refused, framed
@@ -89,7 +88,7 @@ class Service:
     max_connections: int = 2_000
 
 
-class Listener:
+class Listener(OpenPorts["Connection"]):
     """Listens on one or more ports until it is stopped.
 
     Args:
@@ -98,66 +97,16 @@ class Listener:
     """
 
     def __init__(self, service: Service, budget: Budget | None = None) -> None:
+        super().__init__("mllp", budget or Budget(service.memory_limit), CONNECTIONS, STOP_SECONDS)
         self.service = service
-        self.budget = budget or Budget(service.memory_limit)
         self.ids = ControlIds()
-        self.reports = Reports("mllp")
-        self.connections: set[Connection] = set()
         self.read_buffer = memoryview(
             bytearray(READ_BYTES)
         )  # bytes are copied out of it before the next read
-        self._servers: list[asyncio.Server] = []
-        self._watch: asyncio.Task[None] | None = None
-        self._all_gone = asyncio.Event()
 
-    async def open(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen on a port (0 for any free one) and return it.
-
-        Raises:
-            OSError: the port cannot be had.
-        """
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Connection(self), host, port, ssl=tls, backlog=1024)
-        self._servers.append(server)
-        if self._watch is None:
-            self._watch = loop.create_task(self._watch_connections())
-        return int(server.sockets[0].getsockname()[1])
-
-    async def close(self) -> None:
-        """Take no more messages, answer those that are under way, then end."""
-        for server in self._servers:
-            server.close()
-        for connection in list(self.connections):
-            connection.stop()
-        if self.connections:
-            self._all_gone.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._all_gone.wait(), STOP_SECONDS)
-        for connection in list(self.connections):
-            connection.abort()
-        if self._watch is not None:
-            self._watch.cancel()
-
-    def add(self, connection: Connection) -> None:
-        """A connection was opened."""
-        self.connections.add(connection)
-        CONNECTIONS.set(len(self.connections))
-
-    def discard(self, connection: Connection) -> None:
-        """A connection has ended, and all its messages are answered."""
-        self.connections.discard(connection)
-        CONNECTIONS.set(len(self.connections))
-        if not self.connections:
-            self._all_gone.set()
-
-    async def _watch_connections(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
-            now = time.monotonic()
-            self.budget.tick(now)
-            self.reports.tick(now, len(self.connections))
-            for connection in list(self.connections):
-                connection.tick(now)
+    def connection(self) -> Connection:
+        """What serves one sender."""
+        return Connection(self)
 
 
 class Connection(asyncio.BufferedProtocol):
