@@ -68,7 +68,8 @@ _COLUMNS_HEAD = """\
 ## How to read the columns
 
 *From* says where a value stands: `PID-5.1.1` is the first subcomponent of the first component of field 5. Several
-places are tried in turn; a list holds the repetitions of all of them. `PID(1)-3` is the message's first PID,
+places are tried in turn; a list holds the repetitions of all of them. A telephone number that was sent in parts only
+is joined of XTN.5 to XTN.8: `+86 851 5551234 x12`. `PID(1)-3` is the message's first PID,
 `PV1(next)-19` the first PV1 after the row. An *instant* is in UTC; beside it `<name>_precision` says how precise it was
 sent and `<name>_offset` the minutes east of UTC that it was told in. The text `""` means that the sender deletes a
 value. Every table has these columns first:

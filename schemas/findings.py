@@ -116,6 +116,12 @@ HL7_FINDINGS: tuple[Finding, ...] = (
         "HL7 v2.5.1 §2.A.47",
     ),
     Finding(
+        "HL7-SN-INVALID",
+        Severity.WARNING,
+        "The comparator or separator of a structured numeric is none that HL7 has; it was kept as it was sent.",
+        "HL7 v2.5.1 §2.A.70",
+    ),
+    Finding(
         "HL7-ED-INVALID",
         Severity.WARNING,
         "An embedded document does not decode by the encoding that it names; its text was kept.",

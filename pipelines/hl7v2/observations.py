@@ -17,6 +17,7 @@ from pipelines.hl7v2.times import read_times
 from pipelines.kernel import kernel
 from schemas.hl7v2.datatypes import VALUE_TYPES
 from schemas.hl7v2.mapping import Place
+from schemas.tables.columns import DELETED
 from schemas.tables.structures import VALUE
 
 _KINDS = ("text", "number", "structured", "coded", "time", "document", "quantity")
@@ -26,6 +27,13 @@ _CODED = (
     (7, "system_version"),
 )  # fmt: skip
 """Components of a coded value (CWE) and the columns they become."""
+
+
+_STRUCTURED = (
+    (1, "value_comparator", pa.array([">", "<", ">=", "<=", "=", "<>", DELETED])),
+    (3, "value_separator", pa.array(["-", "+", "/", ".", ":", DELETED])),
+)
+"""Components of a structured numeric that are no numbers (HL7 v2.5.1 §2.A.70), their columns, and what they may be."""
 
 
 def add_observation_columns(made: TableRows, documents: Documents, *, reported: Bools) -> None:
@@ -146,8 +154,9 @@ def _add_values(made: TableRows, kind: I64) -> None:
     made.columns["value_number"] = pa.array(numbers.value, mask=~numbers.valid | ranged)
     made.columns["value_low"] = pa.array(numbers.value, mask=~(numbers.valid & ranged))
     made.columns["value_high"] = upper.floats()
-    made.columns["value_comparator"] = text(part(("structured",), 1))
-    made.columns["value_separator"] = text(part(("structured",), 3))
+    for place, name, known in _STRUCTURED:
+        column = made.columns[name] = text(part(("structured",), place))
+        made.note("HL7-SN-INVALID", _unknown(column, known), Place("OBX", 5, place))
     for place, name in _CODED:
         made.columns[f"value_{name}"] = text(part(("coded",), place))
     if _of(kind, "quantity").any():
@@ -157,6 +166,15 @@ def _add_values(made: TableRows, kind: I64) -> None:
     times = read_times(split.data, part(("time",), 1), message, made.messages.columns.clock)
     made.note("HL7-DTM-INVALID", times.refused, _VALUE)
     made.add_time("value_time", times, {field.name: field.type for field in made.mapping.table.fields})
+
+
+def _unknown(column: pa.Array, known: pa.Array) -> Bools:
+    """Which texts are none of those that are known."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), bool)
+    there = pc.is_in(pc.utf8_trim_whitespace(column.cast(pa.string())), known)
+    found: Bools = pc.and_(column.is_valid(), pc.invert(there)).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _add_repetitions(made: TableRows, kind: I64) -> None:
@@ -175,9 +193,21 @@ def _add_repetitions(made: TableRows, kind: I64) -> None:
     kinds = np.zeros(len(rows), np.int64)
     kinds[made.chosen if made.chosen is not None else slice(None)] = kind
     own = kinds[few.owner]
-    parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0)))
-    numbers = read_numbers(columns.split.data, parts[1, 0].where(_of(own, "number")))
-    _note_repetitions(made, numbers.refused, few.owner, found.number[several])
+    data = columns.split.data
+    parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0)))
+    numbers = read_numbers(data, parts[1, 0].where(_of(own, "number")))
+    times = read_times(data, parts[1, 0].where(_of(own, "time")), rows.message[few.owner], None)
+    refused = [("HL7-NM-INVALID", 0, numbers.refused), ("HL7-DTM-INVALID", 0, times.refused)]
+    structured = _of(own, "structured")
+    if structured.any():
+        for place in (2, 4):
+            limit = read_numbers(data, parts[place, 0].where(structured))
+            refused.append(("HL7-NM-INVALID", place, limit.refused))
+        for place, _, known in _STRUCTURED:
+            said = columns.entry_texts(few, parts[place, 0].where(structured))
+            refused.append(("HL7-SN-INVALID", place, _unknown(said, known)))
+    for code, place, flags in refused:
+        _note_repetitions(made, code, place, flags, few.owner, found.number[several])
     values = [
         columns.entry_texts(few, parts[0, 0]),
         numbers.floats(),
@@ -186,14 +216,16 @@ def _add_repetitions(made: TableRows, kind: I64) -> None:
     made.columns["values"] = made.take(few.lists(pa.StructArray.from_arrays(values, fields=list(VALUE))))
 
 
-def _note_repetitions(made: TableRows, refused: Bools, owner: I64, number: I64) -> None:
-    """Note which repetitions behind the first are no numbers; the first has been noted with its row."""
+def _note_repetitions(
+    made: TableRows, code: str, component: int, refused: Bools, owner: I64, number: I64
+) -> None:
+    """Note which repetitions behind the first do not fit their type; the first has been noted with its row."""
     bad = np.flatnonzero(refused & (number > 0))
     if not len(bad):
         return
     row = np.full(len(made.rows), -1, np.int64)
     row[made.chosen if made.chosen is not None else slice(None)] = np.arange(len(made))
     bad = bad[row[owner[bad]] >= 0]
-    made.noted.note("HL7-NM-INVALID", row[owner[bad]])
+    made.noted.note(code, row[owner[bad]])
     segments = made.rows.segments[owner[bad]]
-    made.messages.findings.note("HL7-NM-INVALID", segments, _VALUE.field, 0, number[bad] + 1)
+    made.messages.findings.note(code, segments, _VALUE.field, component, number[bad] + 1)

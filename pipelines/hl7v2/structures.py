@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.hl7v2.columns import Columns, Entries
+from pipelines.hl7v2.decode import Bools
 from pipelines.hl7v2.locate import Spans
-from schemas.hl7v2.datatypes import DataType, data_type_of
+from schemas.hl7v2.datatypes import AROUND_TELEPHONE, DataType, data_type_of
 from schemas.hl7v2.mapping import Place
+from schemas.tables.columns import DELETED
 from schemas.tables.structures import IDENTIFIER
 
 
@@ -67,11 +69,37 @@ def identifier_lists(columns: Columns, places: Sequence[Place], name: str, autho
 
 def _parts(columns: Columns, entries: Entries, data_type: DataType) -> dict[str, pa.Array]:
     asked = [place for places in data_type.parts.values() for place in places]
+    asked += AROUND_TELEPHONE if data_type.name == "XTN" else ()
     found = columns.parts(entries, asked)
     made = {}
     for name, places in data_type.parts.items():
         spans: Spans = found[places[0]]
+        written = spans.present()
         for place in places[1:]:
-            spans = spans.otherwise(spans.present(), found[place])
+            written = spans.present()
+            spans = spans.otherwise(written, found[place])
         made[name] = columns.entry_texts(entries, spans)
+        if data_type.name == "XTN" and name == "value":
+            around = [columns.entry_texts(entries, found[part]) for part in AROUND_TELEPHONE]
+            made[name] = whole_number(made[name], around, written)
     return made
+
+
+def whole_number(local: pa.Array, around: Sequence[pa.Array], written: Bools) -> pa.Array:
+    """Telephone numbers, those joined that are not written in one: ``+86 851 5551234 x12``.
+
+    Args:
+        local: the number, or where it was sent in parts the local one.
+        around: country code, area code and extension.
+        written: which are written in one.
+    """
+    if all(part.null_count == len(part) for part in around):
+        return local
+    country, area, extension = (pc.if_else(pc.equal(part, DELETED), None, part) for part in around)
+    country = pc.binary_join_element_wise("+", pc.utf8_ltrim(country, "+"), " ", "")
+    area = pc.binary_join_element_wise(area, "", " ")
+    extension = pc.binary_join_element_wise(" x", extension, "")
+    country, area, extension = (pc.coalesce(part, "") for part in (country, area, extension))
+    whole = pc.binary_join_element_wise(country, area, local, extension, "")
+    joins = pc.and_(pc.fill_null(pc.not_equal(local, DELETED), False), pa.array(~written))
+    return pc.if_else(joins, whole, local)

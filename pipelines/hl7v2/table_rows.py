@@ -14,7 +14,7 @@ from pipelines.hl7v2.findings import Noted
 from pipelines.hl7v2.locate import Rows, Spans
 from pipelines.hl7v2.messages import Messages
 from pipelines.hl7v2.numbers import Numbers
-from pipelines.hl7v2.structures import identifier_lists, structure_lists, text_lists
+from pipelines.hl7v2.structures import identifier_lists, structure_lists, text_lists, whole_number
 from pipelines.hl7v2.times import Times
 from schemas.hl7v2.mapping import Place, TableMapping
 from schemas.table import INSTANT
@@ -108,6 +108,8 @@ class TableRows:
                 self.columns[name] = self.first_number(places).integers()
             else:
                 self.columns[name] = self.take(self._list(places, kind))
+        for name, around in self.mapping.telephones.items():
+            self.columns[name] = self._telephone(name, around)
 
     def add_time(self, name: str, times: Times, types: dict[str, pa.DataType]) -> None:
         """Add an instant with its precision and offset."""
@@ -123,6 +125,14 @@ class TableRows:
         if kind.value_type == IDENTIFIER:
             return identifier_lists(columns, places, self.name, self.messages.authority)
         return structure_lists(columns, places, self.name, kind.value_type)
+
+    def _telephone(self, name: str, around: Sequence[Place]) -> pa.Array:
+        """A column of telephone numbers, those joined that were sent in parts."""
+        written = np.zeros(len(self), bool)
+        for place in self.mapping.places[name][:-1]:
+            written |= self.spans(place.field, place.component).present()
+        texts = [self.messages.columns.text((place,), self.name, self.chosen) for place in around]
+        return whole_number(self.columns[name], texts, written)
 
     def first_time(self, places: Sequence[Place], *, dated: bool = False, noting: bool = True) -> Times:
         """The first of several places that has a time; what is no time at a place before it is noted."""

@@ -60,6 +60,8 @@ def _asked() -> Iterator[Place]:
         for name, places in mapping.places.items():
             yield from places if types[name] == pa.string() else map(leaf, places)
         yield from map(leaf, mapping.version)
+        for around in mapping.telephones.values():
+            yield from around
     for text in (
         "MSH-4.1", "MSH-4.2", "MSH-7.1", "MSH-9.1", "MSH-9.2", "MSH-10", "MSH-18", "EVN-1.1",
         *(f"OBX-5.{number}" for number in range(1, 8)),

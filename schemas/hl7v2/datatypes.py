@@ -75,7 +75,7 @@ DATA_TYPES: tuple[DataType, ...] = (
         {"street": "1.1", "other": "2", "city": "3", "district": "9", "state": "4", "postal_code": "5",
          "country": "6", "type": "7"},
     ),
-    # §2.A.90; XTN.1 until v2.5, XTN.12 since; else the local number
+    # §2.A.90; XTN.1 until v2.5, XTN.12 since; else its parts joined (AROUND_TELEPHONE)
     _type("XTN", CONTACT_POINT, {"value": "1 12 7", "use": "2", "equipment": "3", "email": "4"}),
     # §2.A.13; CE has the first six of these
     _type(
@@ -105,6 +105,13 @@ DATA_TYPES: tuple[DataType, ...] = (
     _type("PLN", QUALIFICATION, {"number": "1", "type": "2.1", "issuer": "3", "expiration": "4"}),
 )  # fmt: skip
 """Those whose repetitions become lists."""
+
+
+LOCAL_NUMBER: Part = (7, 0)
+"""XTN.7, the local number: where it stands for a whole number, what goes around it is joined to it."""
+
+AROUND_TELEPHONE: tuple[Part, Part, Part] = ((5, 0), (6, 0), (8, 0))
+"""Country code, area code and extension (HL7 v2.5.1 §2.A.90)."""
 
 
 def data_type_of(struct: pa.DataType) -> DataType:

@@ -30,9 +30,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from schemas.hl7v2.datatypes import AROUND_TELEPHONE, LOCAL_NUMBER
 from schemas.table import Table
 
 _PLACE = re.compile(r"([A-Z][A-Z0-9]{2})(\((?:1|next)\))?-(\d+)(?:\.(\d+)(?:\.(\d+))?)?")
@@ -114,6 +115,15 @@ class TableMapping:
         if unknown or set(self.places) & set(self.constants):
             raise ValueError(f"{self.table.name}: columns unknown or told twice: {sorted(unknown)}")
 
+    @property
+    def telephones(self) -> Mapping[str, tuple[Place, ...]]:
+        """Columns of telephone numbers → where country code, area code and extension stand (``telephone``)."""
+        return {
+            name: tuple(replace(places[-1], component=part) for part, _ in AROUND_TELEPHONE)
+            for name, places in self.places.items()
+            if [place.component for place in places] == [1, 12, LOCAL_NUMBER[0]]
+        }
+
 
 def mapping(
     table: Table,
@@ -165,6 +175,16 @@ def code(name: str, *fields: str) -> dict[str, str]:
     return {
         f"{name}{part}": " ".join(f"{field}.{number}" for field in fields) for part, number in parts.items()
     }
+
+
+def telephone(name: str, field: str) -> dict[str, str]:
+    """The column of a telephone number (XTN: HL7 v2.5.1 §2.A.90): as it is written, else its parts joined.
+
+    Args:
+        name: the column.
+        field: place of a whole field, such as ``PID-13``.
+    """
+    return {name: f"{field}.1 {field}.12 {field}.{LOCAL_NUMBER[0]}"}
 
 
 def timing(*fields: str) -> dict[str, str]:

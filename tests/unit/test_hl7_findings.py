@@ -46,8 +46,9 @@ READ: Mapping[str, tuple[bytes, list[Place]]] = MappingProxyType(
         "HL7-EVENT-TIME-MISSING": (usual(f7=""), [("MSH", 0, 7, None, 1)]),
         "HL7-EVENT-TIME-RANGE": (usual(f7="18991231"), [("MSH", 0, 7, None, 1)]),
         "HL7-DTM-INVALID": (
-            usual("PID|1||P1||||x", "OBR|1||||||20261301~20260101", "OBX|1|TS|A||99~2026||||||F", f7="y"),
-            [("MSH", 0, 7, None, 1), ("PID", 1, 7, None, 1), ("OBR", 2, 7, 1, 1), ("OBX", 3, 5, 1, None)],
+            usual("PID|1||P1||||x", "OBR|1||||||20261301~20260101", "OBX|1|TS|A||99~2026~z||||||F", f7="y"),
+            [("MSH", 0, 7, None, 1), ("PID", 1, 7, None, 1), ("OBR", 2, 7, 1, 1), ("OBX", 3, 5, 1, None),
+             ("OBX", 3, 5, 3, None)],
         ),
         "HL7-NM-INVALID": (
             usual(
@@ -58,6 +59,7 @@ READ: Mapping[str, tuple[bytes, list[Place]]] = MappingProxyType(
                 "OBX|3|SN|C||>^x^-^y||||||F",
                 "OBX|4|NM|D||~x||||||F",
                 "OBX|5|CQ|E||x^mg||||||F",
+                "OBX|6|SN|F||^1~^x~^1^-^y||||||F",
             ),
             [
                 ("OBX", 3, 5, None, None),
@@ -65,7 +67,12 @@ READ: Mapping[str, tuple[bytes, list[Place]]] = MappingProxyType(
                 ("OBX", 5, 5, None, 2), ("OBX", 5, 5, None, 4),
                 ("OBX", 6, 5, 2, None),
                 ("OBX", 7, 5, None, None),
+                ("OBX", 8, 5, 2, 2), ("OBX", 8, 5, 3, 4),
             ],
+        ),
+        "HL7-SN-INVALID": (
+            usual("PID|1||P1", "OBR|1", "OBX|1|SN|A||5||||||F", "OBX|2|SN|B||>=^1^-^2~≥^1^:^2~=^1^x||||||F"),
+            [("OBX", 3, 5, None, 1), ("OBX", 4, 5, 2, 1), ("OBX", 4, 5, 3, 3)],
         ),
         "HL7-ED-INVALID": (
             usual("PID|1||P1", "OBR|1", "OBX|1|ED|A||a^b^c^Base64^!~x||||||F"),

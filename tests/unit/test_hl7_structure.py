@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pipelines.hl7v2 import parse
 from tests.unit.hl7_messages import read_one
 
 
@@ -94,3 +95,26 @@ def test_lines_of_a_result_are_counted_within_their_order_specimen_or_patient() 
 def test_a_result_of_a_specimen_without_an_order_has_its_type() -> None:
     found = rows("observation", "OUL^R22", "SPM|1|^S1||SER", "OBX|1||A", "OBR|1||F1", "OBX|1||B")
     assert told(found, "specimen_id", "specimen_type") == [("S1", "SER"), ("S1", "SER")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "number"),
+    [
+        ("^PRN^PH^^1^775^5551234^12", "+1 775 5551234 x12"),
+        ("^PRN^PH^^^775^5551234", "775 5551234"),
+        ('^PRN^PH^^+86^""^5551234', "+86 5551234"),
+        ("0851-5551234^PRN^PH^^86^851^5551234", "0851-5551234"),
+        ("^PRN^PH^^86^851^5551234^^^^^+86 851 5551234", "+86 851 5551234"),
+        ("^PRN^PH^^86^851", None),
+        ('^PRN^PH^^86^851^""', '""'),
+        ("^NET^Internet^a@b.example~^PRN^CP^^^139^1", "139 1"),
+    ],
+)
+def test_telephone_numbers_sent_in_parts_are_whole(sent: str, number: str | None) -> None:
+    tables = parse([f"MSH|^~\\&|H|C|||2026||ADT^A08|1\rPID|1||P||||||||||{sent}\rNK1|1||||{sent}".encode()])
+    last = {}
+    for name in ("patient", "related_person"):
+        (row,) = tables[name].to_pylist()
+        last[name] = row["telecoms"][-1]["value"]
+    patient = tables["patient"].column("phone").to_pylist()
+    assert (patient, last) == ([number], {"patient": number, "related_person": number})

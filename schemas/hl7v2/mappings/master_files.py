@@ -5,7 +5,7 @@ OM1 of v2.2 counts its fields otherwise and is not read: M03, which it stood in,
 
 from __future__ import annotations
 
-from schemas.hl7v2.mapping import Family, code, coded, mapping, triggers
+from schemas.hl7v2.mapping import Family, code, coded, mapping, telephone, triggers
 from schemas.hl7v2.mappings.header import MESSAGE_HEADER_FROM_MSH
 from schemas.tables.item_definition import ITEM_DEFINITION
 from schemas.tables.location import LOCATION
@@ -45,7 +45,7 @@ PRACTITIONER_FROM_STF = mapping(
         "departments": "STF-8",
         **code("department", "STF-8"),
         "hospital_services": "STF-9",
-        "phone": "STF-10.1 STF-10.12 STF-10.7",
+        **telephone("phone", "STF-10"),
         "telecoms": "STF-10",
         "addresses": "STF-11",
         "street": "STF-11.1.1",
@@ -118,7 +118,7 @@ LOCATION_FROM_LOC = mapping(
         "city": "LOC-5.3",
         "state": "LOC-5.4",
         "postal_code": "LOC-5.5",
-        "phone": "LOC-6.1 LOC-6.12 LOC-6.7",
+        **telephone("phone", "LOC-6"),
         "telecoms": "LOC-6",
         "licenses": "LOC-7",
         "equipment": "LOC-8.1",

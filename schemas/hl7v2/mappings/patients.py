@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.hl7v2.mapping import TableMapping, code, coded, mapping, practitioner
+from schemas.hl7v2.mapping import TableMapping, code, coded, mapping, practitioner, telephone
 from schemas.hl7v2.mappings.header import MESSAGE_HEADER_FROM_MSH
 from schemas.hl7v2.mappings.visits import (
     ALLERGY_FROM_AL1,
@@ -45,9 +45,9 @@ PATIENT_FROM_PID = mapping(
         "address_type": "PID-11.7",
         "district": "PID-11.9.1",
         "county_code": "PID-12.1",
-        "phone": "PID-13.1 PID-13.12 PID-13.7",
+        **telephone("phone", "PID-13"),
         "telecoms": "PID-13 PID-40",
-        "business_phone": "PID-14.1 PID-14.12 PID-14.7",
+        **telephone("business_phone", "PID-14"),
         "business_telecoms": "PID-14",
         **code("language", "PID-15"),
         **code("marital_status", "PID-16"),
@@ -121,9 +121,9 @@ RELATED_PERSON_FROM_NK1 = mapping(
         "state": "NK1-4.4",
         "postal_code": "NK1-4.5",
         "country": "NK1-4.6",
-        "phone": "NK1-5.1 NK1-5.12 NK1-5.7",
+        **telephone("phone", "NK1-5"),
         "telecoms": "NK1-5 NK1-40",
-        "business_phone": "NK1-6.1 NK1-6.12 NK1-6.7",
+        **telephone("business_phone", "NK1-6"),
         "business_telecoms": "NK1-6",
         "start_date": "NK1-8",
         "end_date": "NK1-9",
@@ -183,9 +183,9 @@ RELATED_PERSON_FROM_GT1 = mapping(
         "state": "GT1-5.4",
         "postal_code": "GT1-5.5",
         "country": "GT1-5.6",
-        "phone": "GT1-6.1 GT1-6.12 GT1-6.7",
+        **telephone("phone", "GT1-6"),
         "telecoms": "GT1-6",
-        "business_phone": "GT1-7.1 GT1-7.12 GT1-7.7",
+        **telephone("business_phone", "GT1-7"),
         "business_telecoms": "GT1-7",
         "start_date": "GT1-13",
         "end_date": "GT1-14",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.hl7v2.mapping import code, coded, mapping, practitioner
+from schemas.hl7v2.mapping import code, coded, mapping, practitioner, telephone
 from schemas.tables.allergy_intolerance import ALLERGY_INTOLERANCE
 from schemas.tables.condition import CONDITION
 from schemas.tables.coverage import COVERAGE
@@ -283,7 +283,7 @@ COVERAGE_FROM_IN1 = mapping(
         "company_addresses": "IN1-5",
         "company_contacts": "IN1-6",
         "company_telecoms": "IN1-7",
-        "company_phone": "IN1-7.1 IN1-7.12 IN1-7.7",
+        **telephone("company_phone", "IN1-7"),
         "group_number": "IN1-8",
         "group_names": "IN1-9",
         "employer_group_ids": "IN1-10",
