@@ -328,6 +328,12 @@ LAB_ASTM_FINDINGS: tuple[Finding, ...] = (
         "The message has no L record: its end may be missing.",
         "LIS2-A2 §12",
     ),
+    Finding(
+        "LAB-RECORD-CUT",
+        Severity.WARNING,
+        "The message ends within a record; what came of that record is kept as it was sent, and not read.",
+        "LIS2-A2 §5",
+    ),
     Finding("LAB-AFTER-TERMINATOR", Severity.WARNING, "A record follows the L record.", "LIS2-A2 §12"),
     Finding(
         "LAB-TERMINATOR",

@@ -84,6 +84,7 @@ class Fault(StrEnum):
     UNEXPECTED = "unexpected"
     TOO_LARGE = "message_too_large"
     ABORTED = "message_aborted"
+    LEFT = "message_left"
     NO_TERMINATOR = "no_terminator"
     UNANSWERED = "unanswered"
     RESENDS = "too_many_resends"

@@ -56,6 +56,12 @@ class Joiner:
         return not self._parts
 
     @property
+    def rest(self) -> bytes:
+        """What came of a message that has not ended; nothing where it is blanks."""
+        rest = b"".join(self._parts)
+        return rest if rest.strip(_NOTHING) else b""
+
+    @property
     def kept(self) -> int:
         """Bytes that are kept, with those that ``undo`` would bring back."""
         return self.held + (self._before[2] if self._before is not None else 0)

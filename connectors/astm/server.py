@@ -2,7 +2,9 @@
 
 Delivery: a message whose last frame was answered ACK is in Kafka, on all in-sync replicas. One whose last frame was
     answered NAK, or not at all because the session, the connection or this process ended, may be there too; its sender
-    sends it again, and the lake takes a message only once.
+    sends it again, and the lake takes a message only once. A message without an L record whose session its sender ended
+    goes to Kafka too, after the fact: it is tried until Kafka has it or this process ends, and the line takes no
+    session meanwhile.
 Ordering: the messages of a line are handed to Kafka in the order they came, one after the other.
 Memory: ``memory_limit`` (shared with other listeners), one message of the largest size, and 256 KiB for each
     connection. Beyond it sockets are not read from, and new sessions are refused (NAK), to be tried again.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -35,7 +37,7 @@ from connectors.astm.metrics import (
     SECONDS,
     SENT,
 )
-from connectors.astm.session import STANDARD, Delivered, Event, Failed, Line, Received, Role, Send, Times
+from connectors.astm.session import STANDARD, Delivered, Event, Failed, Left, Line, Received, Role, Send, Times
 from connectors.listening.budget import Budget
 from connectors.listening.open_ports import OpenPorts
 from connectors.listening.reports import TROUBLE_SECONDS, Tally
@@ -59,7 +61,7 @@ STOP_SECONDS = 10.0
 _SENT = {ACK: "ack", NAK: "nak", EOT: "eot", ENQ: "enq"}
 _LOGGED = frozenset(
     {
-        Fault.ABORTED, Fault.TOO_LARGE, Fault.RESENDS, Fault.TIMEOUT, Fault.UNANSWERED, Fault.NO_TERMINATOR,
+        Fault.ABORTED, Fault.LEFT, Fault.TOO_LARGE, Fault.RESENDS, Fault.TIMEOUT, Fault.UNANSWERED, Fault.NO_TERMINATOR,
         Fault.GARBAGE, Fault.ENDLESS_GARBAGE,
     }
 )  # fmt: skip
@@ -79,6 +81,7 @@ class Service:
         memory_limit: bytes held by all connections together, where the listener has a budget of its own.
         max_connections: open at a time.
         times: of the standard.
+        keep_seconds: until a message is tried again that nobody sends again.
     """
 
     topic: str
@@ -89,6 +92,7 @@ class Service:
     memory_limit: int = 256 * 1024 * 1024
     max_connections: int = 2_000
     times: Times = STANDARD
+    keep_seconds: float = 5.0
 
 
 class Listener(OpenPorts["Connection"]):
@@ -140,6 +144,7 @@ class Connection(asyncio.Protocol):
         self._opened = self._heard = time.monotonic()
         self._held = 0  # bytes in the line that the budget counts
         self._storing: set[asyncio.Task[None]] = set()
+        self._keeping = 0  # messages that nobody sends again
         self._paused = False
         self._stopping = False
         self._takes_nothing_since: float | None = None
@@ -177,9 +182,13 @@ class Connection(asyncio.Protocol):
         RECEIVED_BYTES.inc(len(data))
         self.tally.bytes += len(data)
         self.listener.reports.total.bytes += len(data)
-        self.line.busy = self._stopping or self.budget.held > self.budget.limit
+        self.line.busy = self._refuses_sessions
         self.line.feed(data, self._heard)
         self._act()
+
+    @property
+    def _refuses_sessions(self) -> bool:
+        return self._stopping or self._keeping > 0 or self.budget.held > self.budget.limit
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it ended plays no part
         if self.transport is None:
@@ -259,7 +268,11 @@ class Connection(asyncio.Protocol):
     def _do(self, event: Event) -> None:
         match event:
             case Received(ticket, messages):
-                self._take(ticket, messages)
+                self._take(messages, lambda received: self._store(ticket, messages, received))
+            case Left(message):
+                self._keeping += 1
+                self.line.busy = True
+                self._take((message,), lambda received: self._keep(message, received))
             case Noted(fault, count):
                 self._note(fault, count)
             case Delivered():
@@ -278,34 +291,25 @@ class Connection(asyncio.Protocol):
                 frame=self.line.frame,
             )  # fmt: skip
 
-    def _take(self, ticket: int, messages: tuple[bytes, ...]) -> None:
+    def _take(
+        self, messages: tuple[bytes, ...], work: Callable[[datetime], Coroutine[None, None, None]]
+    ) -> None:
+        """Begin what is to be done with messages that are there, and count what they hold."""
         self.budget.settled(self)
         self.budget.hold(sum(map(len, messages)))
         self.budget.begin()
         for tally in (self.tally, self.listener.reports.total):
             tally.received += len(messages)
         RECEIVED.labels(self.source.name).inc(len(messages))
-        task = asyncio.get_running_loop().create_task(self._store(ticket, messages, datetime.now(UTC)))
+        task = asyncio.get_running_loop().create_task(work(datetime.now(UTC)))
         self._storing.add(task)
         task.add_done_callback(self._stored)
 
     async def _store(self, ticket: int, messages: tuple[bytes, ...], received: datetime) -> None:
         """Everything between the frame that completes messages and its answer."""
         began = time.monotonic()
-        reason = ""
         try:
-            for message in messages:
-                large = len(message) > self.service.threshold
-                stored = await asyncio.to_thread(self.service.store, message) if large else None
-                await self.service.deliver(
-                    record_of(message, self.source, received, self.service.topic, stored)
-                )
-        except IngestError as error:
-            reason = error.code
-            self.listener.reports.trouble("messages_not_stored", self.peer, self.source.name, reason)
-        except Exception as error:  # noqa: BLE001 - the frame is refused, and its sender sends it again
-            reason = "ASTM-INTERNAL"
-            log.error("message_failed", peer=self.peer, source=self.source.name, kind=type(error).__name__)
+            reason = await self._deliver(messages, received)
         finally:
             self.budget.release(sum(map(len, messages)))
             self.budget.end()
@@ -315,6 +319,40 @@ class Connection(asyncio.Protocol):
         waited_for = self.line.settle(ticket, stored=not reason, now=self._heard)
         if waited_for and not reason:
             self._answer_queries(messages)
+
+    async def _keep(self, message: bytes, received: datetime) -> None:
+        """What nobody waits for, or sends again: tried until it is safe."""
+        try:
+            while reason := await self._deliver((message,), received):
+                self._count(1, reason)
+                await asyncio.sleep(self.service.keep_seconds)
+        except asyncio.CancelledError:
+            log.error("message_lost", protocol="astm", peer=self.peer, source=self.source.name, code="ASTM-LEFT")
+            raise
+        finally:
+            self.budget.release(len(message))
+            self.budget.end()
+            self._keeping -= 1
+            self.line.busy = self._refuses_sessions
+        self._count(1, "")
+        self._answer_queries((message,))
+
+    async def _deliver(self, messages: tuple[bytes, ...], received: datetime) -> str:
+        """Messages to Kafka; the code of why that failed, or nothing."""
+        try:
+            for message in messages:
+                large = len(message) > self.service.threshold
+                stored = await asyncio.to_thread(self.service.store, message) if large else None
+                await self.service.deliver(
+                    record_of(message, self.source, received, self.service.topic, stored)
+                )
+        except IngestError as error:
+            self.listener.reports.trouble("messages_not_stored", self.peer, self.source.name, error.code)
+            return error.code
+        except Exception as error:  # noqa: BLE001 - the frame is refused, and its sender sends it again
+            log.error("message_failed", peer=self.peer, source=self.source.name, kind=type(error).__name__)
+            return "ASTM-INTERNAL"
+        return ""
 
     def _count(self, messages: int, reason: str) -> None:
         for tally in (self.tally, self.listener.reports.total):

@@ -11,8 +11,10 @@ and until when it may be left alone::
        └── ENQUIRING ──► SENDING ──► EOT
 
 Delivery: a frame that completes a message is answered ACK only after ``settle`` said that the message is safe. The
-    others before it are answered at once; should the session end before the message does, what came of it is dropped,
-    and the sender, whose message was not acknowledged to its end, sends it again.
+    others before it are answered at once; should the line fall silent or break before the message ends, what came of it
+    is dropped, and the sender, whose message was not acknowledged to its end, sends it again. A sender that ends the
+    session itself, with every frame acknowledged and no L record, need not know that anything is missing: what it sent
+    is handed over (``Left``), to be stored without an answer.
 
 What becomes of what is out of the ordinary, besides the faults of frames (``connectors.astm.frame``):
 
@@ -28,7 +30,10 @@ more bytes than the size limit          NAK to each frame until EOT (``TOO_LARGE
 the frame that waits for its message    dropped (``REPEATED``): one answer follows for both
 to be stored, again
 EOT while that waits                    not answered any more (``UNANSWERED``); the sender sends the message again
-EOT within a message, or silence        the sender gave up: what came of it is dropped (``ABORTED``)
+EOT within a message, all frames of     the message is handed over as far as it came (``LEFT``), since its frames were
+which were acknowledged                 acknowledged
+EOT within a message, after a frame     the sender gave up: what came of it is dropped (``ABORTED``)
+that was refused, or silence
 the next H without an L before          the message ends there (``NO_TERMINATOR``), and is kept as it is
 ENQ between frames                      no answer: the first byte of a frame may have been garbled, and an ACK would
                                         be taken for that frame's. ENQ again, with nothing between: a new session
@@ -136,6 +141,17 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What was acknowledged of a message whose session ended before it did. Nobody waits for an answer.
+
+    Attributes:
+        message: records; each ended by CR, but for the last where only a part of it came.
+    """
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """A message that was offered is at the other end."""
 
@@ -153,7 +169,7 @@ class Failed:
     fault: Fault
 
 
-Event = Send | Received | Delivered | Failed | Noted
+Event = Send | Received | Left | Delivered | Failed | Noted
 
 
 class Line:
@@ -377,7 +393,14 @@ class Line:
             case Phase.STORING:
                 self._note(Fault.UNANSWERED)
                 self._end_session()
-            case Phase.RECEIVING | Phase.GAVE_UP:
+            case Phase.RECEIVING:
+                left = self._joiner.rest if not self._refusals else b""
+                if left:
+                    self._note(Fault.LEFT)
+                    self._joiner.clear()
+                    self._events.append(Left(left))
+                self._end_session()
+            case Phase.GAVE_UP:
                 self._end_session()
             case Phase.SENDING:
                 self._acknowledged(now, stop=True)

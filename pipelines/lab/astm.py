@@ -56,6 +56,7 @@ _FUTURE = "HL7-VERSION-TIME-FUTURE"
 _TIME = "LAB-RECORD-TIME"
 _LOCAL = "L"
 _LINES = re.compile(r"[\r\n]+")
+_BLANKS = b" \t\r\n\x00"
 _PRINTED = re.compile(r"[^\x00-\x1f\x7f]")
 _MOST_NAME = 16
 _PARENTS: Mapping[str, str] = {"P": "H", "O": "P", "R": "O", "C": "H"}
@@ -143,6 +144,18 @@ def _escapes(escape: str) -> re.Pattern[str]:
     """An escape: what it says begins with a letter and has no blanks, so that a lone ``&`` is none."""
     mark = re.escape(escape)
     return re.compile(rf"{mark}([A-Z][0-9A-Za-z.]{{0,64}}){mark}")
+
+
+def whole_records(payload: bytes) -> tuple[bytes, bytes]:
+    """The records of a message that are whole, and the beginning of one that was cut off, which only its end can be.
+
+    A record ends with CR (LIS2-A2 §5.4.1); an L record says enough without it, as does a message of nothing but H.
+    """
+    end = max(payload.rfind(b"\r"), payload.rfind(b"\n")) + 1
+    tail = payload[end:].strip(_BLANKS)
+    if not tail or not payload[:end].strip(_BLANKS) or tail[:1] in b"Ll":
+        return payload, b""
+    return payload[:end], tail
 
 
 def to_records(payload: bytes, charset: str) -> tuple[list[str], str]:
@@ -349,7 +362,7 @@ class _Reader:
         self.delimiters = delimiters
         self.profile = profile
         self.codes: set[str] = set()
-        self.charset = ""
+        self.charset = self.cut = ""
         self._noted: set[tuple[str, int, int | None]] = set()
         self._control = False
         self._kept: set[int] = set()
@@ -374,12 +387,14 @@ class _Reader:
         Raises:
             MessageError: it cannot be read.
         """
-        records, charset = to_records(message.payload, message.source.charset)
+        payload, cut = whole_records(message.payload)
+        records, charset = to_records(payload, message.source.charset)
         fields, delimiters, usual = header_of(records)
         profile = PROFILES.get(message.source.instrument_profile, PROFILES[""])
         reader = cls(message, made, records, delimiters, profile)
         reader.fields["H"] = fields
         reader.charset = charset
+        reader.cut = cut.decode(charset, "replace")
         if charset != message.source.charset:
             reader.note("LAB-ASTM-CHARSET-MISMATCH")
         if usual:
@@ -503,6 +518,11 @@ class _Reader:
             take(self, index, fields)
         self.index = len(self.records) - 1
         self._end_patient()
+        if self.cut:
+            self.index += 1
+            self.records.append(self.cut)
+            self.note("LAB-RECORD-CUT", self.cut[:1].upper(), self.index)
+            self._keep(self.index, self.cut[:1].upper())
         if not self._ended:
             self.note("LAB-NO-TERMINATOR", None, self.index)
 

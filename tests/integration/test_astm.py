@@ -23,6 +23,7 @@ from connectors.kafka.deliver import Deliverer
 from connectors.kafka.topics import ensure_topic
 from connectors.listening.sources import Match
 from connectors.listening.tls import client_tls
+from connectors.records import Record
 from connectors.routing import StoredObject, store_large
 from schemas.errors import TransportError
 from schemas.source import Source
@@ -163,6 +164,39 @@ def test_a_connection_that_ends_in_a_message_leaves_nothing_and_frees_its_memory
                 await asyncio.sleep(0.02)
             assert running.listener.budget.held == 0
             assert await asyncio.to_thread(values, kafka, running.topic) == []
+
+    run(work())
+
+
+def test_a_message_without_an_end_is_kept_once_its_sender_ends_the_session(kafka: KafkaServer) -> None:
+    whole, begun = result(1), result(2).rpartition(b"L|1")[0]
+
+    def away_once(service: Service) -> Service:
+        tries = []
+
+        async def deliver(record: Record) -> None:
+            if not record.value.endswith(b"L|1|N\r") and not tries:
+                tries.append(record)
+                raise TransportError("KAFKA-NOT-STORED", "not there", topic=record.topic)
+            await service.deliver(record)
+
+        return replace(service, deliver=deliver, keep_seconds=0.5)
+
+    async def work() -> None:
+        async with listening(kafka, away_once) as running:
+            line = await running.line()
+            assert await line.say(ENQ) == ACK
+            assert await line.say(framed(1, whole)) == ACK
+            assert await line.say(framed(2, begun)) == ACK
+            line.writer.write(EOT)
+            assert await line.say(ENQ) == NAK, "no session before it is kept"
+            found: list[bytes] = []
+            while len(found) < 2:  # noqa: ASYNC110
+                found = await asyncio.to_thread(values, kafka, running.topic)
+            assert sorted(found) == sorted([whole, begun])
+            assert running.listener.budget.held == 0
+            assert await line.say(ENQ) == ACK
+            line.writer.close()
 
     run(work())
 

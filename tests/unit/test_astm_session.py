@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from connectors.astm.frame import ACK, ENQ, EOT, ETX, NAK, STX, Fault, Noted, checksum, framed
-from connectors.astm.session import Delivered, Failed, Line, Received, Role, Send
+from connectors.astm.session import Delivered, Failed, Left, Line, Received, Role, Send
 
 H, P, R, L = b"H|\\^&\r", b"P|1\r", b"R|1|^^^GLU|5.1\r", b"L|1|N\r"
 MESSAGE = H + P + R + L
@@ -26,6 +26,7 @@ class End:
     delivered: int = 0
     failed: int = 0
     tickets: list[int] = field(default_factory=list)
+    left: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.line = Line(self.role, size_limit=self.size_limit)
@@ -42,6 +43,8 @@ class End:
                     if self.stores:
                         self.messages += messages
                         self.line.settle(ticket, stored=True, now=self.now)
+                case Left(message):
+                    self.left.append(message)
                 case Noted(fault, count):
                     self.faults[fault] = self.faults.get(fault, 0) + count
                 case Delivered():
@@ -156,8 +159,9 @@ FRAMING = [
     ("ENQ garbled from STX", ENQ + SECOND[1:], NAK, {Fault.UNEXPECTED: 1, Fault.NO_START: 1, Fault.GARBAGE: 7}),
     ("ENQ in place of LF", SECOND[:-1] + ENQ, ACK, {}),
     ("an answer that nobody asked for", ACK + SECOND, ACK, {Fault.UNEXPECTED: 1}),
-    ("EOT within a frame", SECOND[:4] + EOT, b"", {Fault.CUT: 1, Fault.ABORTED: 1}),
-    ("EOT within a message", EOT, b"", {Fault.ABORTED: 1}),
+    ("EOT within a frame", SECOND[:4] + EOT, b"", {Fault.CUT: 1, Fault.LEFT: 1}),
+    ("EOT within a message", EOT, b"", {Fault.LEFT: 1}),
+    ("EOT after a refusal", SECOND[:-4] + b"00\r\n" + EOT, NAK, {Fault.CHECKSUM: 1, Fault.ABORTED: 1}),
     ("a new session without EOT", ENQ + ENQ, ACK, {Fault.UNEXPECTED: 1, Fault.ABORTED: 1}),
 ]  # fmt: skip
 
@@ -210,6 +214,18 @@ def test_a_message_without_l_is_kept_when_the_next_begins() -> None:
         assert host.hears(frame) == ACK
     assert host.messages == [H + P + R, MESSAGE]
     assert host.faults == {Fault.NO_TERMINATOR: 1}
+
+
+def test_a_message_without_l_is_handed_over_when_its_sender_ends_the_session() -> None:
+    host = End().in_session()
+    for frame in frames(MESSAGE + H + P):
+        assert host.hears(frame) == ACK
+    assert host.hears(framed(7, R[:9], ends=False)) == ACK
+    assert host.hears(EOT) == b""
+    assert (host.messages, host.left) == ([MESSAGE], [H + P + R[:9]])
+    assert (host.line.is_idle, host.line.held) == (True, 0)
+    assert host.in_session().hears(EOT) == b""
+    assert len(host.left) == 1, "what was handed over once is not there any more"
 
 
 def test_a_message_that_is_not_stored_can_begin_with_the_same_frame_that_ends_another() -> None:

@@ -68,7 +68,7 @@ def test_no_result_of_an_instrument_is_released() -> None:
 
 def test_every_finding_on_a_message_is_kept_as_a_golden_case() -> None:
     wanted = {finding.code for finding in LAB_ASTM_FINDINGS}
-    told = {"LAB-ASTM-CHARSET", "LAB-CONTROL-CHARACTER", "LAB-AFTER-TERMINATOR"}
+    told = {"LAB-ASTM-CHARSET", "LAB-CONTROL-CHARACTER", "LAB-AFTER-TERMINATOR", "LAB-RECORD-CUT"}
     for case in GOLDEN.iterdir():
         kept = json.loads((case / "expected.json").read_text("utf-8"))
         told |= {kept["triage"], *(one["code"] for one in kept["unreadable"])}
@@ -82,10 +82,22 @@ def test_every_finding_on_a_message_is_kept_as_a_golden_case() -> None:
         (b"H|\\^&\rP|1|\x00\rL|1|N\r", "LAB-CONTROL-CHARACTER"),
         (b"H|\\^&\rL|1|N\rP|1||T1\r", "LAB-AFTER-TERMINATOR"),
         (b"H|\\^&\rP|1\rH|\\^&\rL|1|N\r", "LAB-NESTING"),
+        (b"H|\\^&\rP|1\rO|1|B1\rR|1|^^^GLU|5.", "LAB-RECORD-CUT"),
+        (b"H|\\^&\rP|1\rO|1|B1\rR|1|^^^GLU|5.", "LAB-NO-TERMINATOR"),
     ],
 )
 def test_a_deviation_has_its_code(payload: bytes, code: str) -> None:
     assert code in parse([payload], ANALYSER).messages.column("codes").to_pylist()[0]
+
+
+def test_a_value_that_was_cut_off_is_no_value() -> None:
+    begun = "H|\\^&\rP|1||T1|||王\rO|1|B1\rR|1|^^^GLU|5.1\rR|2|^^^ALT|4".encode() + "单".encode()[:2]
+    tables = parse([begun], ANALYSER).tables
+    assert tables["normalised/observation"].column("value_text").to_pylist() == ["5.1"]
+    assert tables["normalised/segment"].column("name").to_pylist() == ["R"]
+    assert parse([b"H|\\^&"], ANALYSER).messages.num_rows == 1
+    ended = parse([begun[:42] + b"\rL|1"], ANALYSER).messages.column("codes").to_pylist()[0]
+    assert "LAB-NO-TERMINATOR" not in ended
 
 
 def test_bytes_of_no_character_set_are_put_aside() -> None:
