@@ -37,7 +37,18 @@ from connectors.astm.metrics import (
     SECONDS,
     SENT,
 )
-from connectors.astm.session import STANDARD, Delivered, Event, Failed, Left, Line, Received, Role, Send, Times
+from connectors.astm.session import (
+    STANDARD,
+    Delivered,
+    Event,
+    Failed,
+    Left,
+    Line,
+    Received,
+    Role,
+    Send,
+    Times,
+)
 from connectors.listening.budget import Budget
 from connectors.listening.open_ports import OpenPorts
 from connectors.listening.reports import TROUBLE_SECONDS, Tally
@@ -271,7 +282,6 @@ class Connection(asyncio.Protocol):
                 self._take(messages, lambda received: self._store(ticket, messages, received))
             case Left(message):
                 self._keeping += 1
-                self.line.busy = True
                 self._take((message,), lambda received: self._keep(message, received))
             case Noted(fault, count):
                 self._note(fault, count)
@@ -327,7 +337,9 @@ class Connection(asyncio.Protocol):
                 self._count(1, reason)
                 await asyncio.sleep(self.service.keep_seconds)
         except asyncio.CancelledError:
-            log.error("message_lost", protocol="astm", peer=self.peer, source=self.source.name, code="ASTM-LEFT")
+            log.error(
+                "message_lost", protocol="astm", peer=self.peer, source=self.source.name, code="ASTM-LEFT"
+            )
             raise
         finally:
             self.budget.release(len(message))

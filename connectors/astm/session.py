@@ -185,7 +185,7 @@ class Line:
 
     Attributes:
         phase: where it is.
-        busy: ENQ is answered NAK.
+        busy: ENQ is answered NAK; set with ``Left``, until whoever keeps that says otherwise.
         wishes_to_stop: the last frame of a message is answered EOT instead of ACK.
         frame: number of the last frame that came in, for log lines.
     """
@@ -399,6 +399,7 @@ class Line:
                     self._note(Fault.LEFT)
                     self._joiner.clear()
                     self._events.append(Left(left))
+                    self.busy = True  # until its keeper says otherwise
                 self._end_session()
             case Phase.GAVE_UP:
                 self._end_session()

@@ -191,7 +191,7 @@ def test_a_message_without_an_end_is_kept_once_its_sender_ends_the_session(kafka
             line.writer.write(EOT)
             assert await line.say(ENQ) == NAK, "no session before it is kept"
             found: list[bytes] = []
-            while len(found) < 2:  # noqa: ASYNC110
+            while len(found) < 2:
                 found = await asyncio.to_thread(values, kafka, running.topic)
             assert sorted(found) == sorted([whole, begun])
             assert running.listener.budget.held == 0

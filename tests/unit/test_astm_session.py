@@ -224,6 +224,8 @@ def test_a_message_without_l_is_handed_over_when_its_sender_ends_the_session() -
     assert host.hears(EOT) == b""
     assert (host.messages, host.left) == ([MESSAGE], [H + P + R[:9]])
     assert (host.line.is_idle, host.line.held) == (True, 0)
+    assert host.hears(ENQ) == NAK, "no session before that is kept"
+    host.line.busy = False
     assert host.in_session().hears(EOT) == b""
     assert len(host.left) == 1, "what was handed over once is not there any more"
 
