@@ -38,7 +38,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from jobs.durations import seconds
 from schemas.errors import ConfigError
 from schemas.hl7v2.charsets import TRAIL_BYTES_LOOK_LIKE_DELIMITERS
-from schemas.lab.profiles import PROFILES
+from schemas.lab.profiles import PROFILES, Places, problem_of_bend
 from schemas.source import MEBIBYTE, Source, Sources
 
 if TYPE_CHECKING:
@@ -92,6 +92,14 @@ def _profile(name: str) -> str:
     if name not in PROFILES:
         raise ValueError(f"there is no such profile; there are {', '.join(filter(None, PROFILES))}")
     return name
+
+
+def _bends(said: dict[str, Places]) -> dict[str, Places]:
+    """Refuse what is no part of an instrument's profile, or no place."""
+    for name, places in said.items():
+        if problem := problem_of_bend(name, places):
+            raise ValueError(f"{name}: {problem}")
+    return said
 
 
 def _zone(name: str) -> str:
@@ -300,6 +308,7 @@ class SourceSettings(_Section):
         calling_ae_titles: the AE titles that it may call itself (DICOM); none for any.
         max_associations: that it may have open at a time (DICOM).
         tls: at its port, instead of ``listen.tls``.
+        profile: what its records have elsewhere than ``instrument_profile`` says (``schemas.lab.profiles``).
         path: folder, or ``s3://bucket/prefix``, that its files are dropped in (files).
         glob: names of them, such as ``*.csv``.
         mapping: file that says how they are read (``jobs.result_file_mapping``).
@@ -324,6 +333,7 @@ class SourceSettings(_Section):
     orders_at_word: bool = False
     patient_id_role: Literal["patient", "examination"] = "patient"
     instrument_profile: Annotated[str, AfterValidator(_profile)] = ""
+    profile: Annotated[dict[str, Places], AfterValidator(_bends)] = Field(default_factory=dict)
     owned_authorities: tuple[str, ...] = ()
     port: Port | None = None
     peer: Annotated[str, AfterValidator(_peer)] | None = None
@@ -351,8 +361,10 @@ class SourceSettings(_Section):
             )
         if self.protocol != "mllp" and self.facility:
             raise ValueError("facility is MSH-4 of HL7 messages: leave it out, or set protocol to mllp")
-        if self.protocol != "astm" and self.instrument_profile:
-            raise ValueError("instrument_profile is for instruments: leave it out, or set protocol to astm")
+        if self.protocol != "astm" and (self.instrument_profile or self.profile):
+            raise ValueError(
+                "instrument_profile and profile are for instruments: leave them out, or set protocol to astm"
+            )
         if self.protocol != "dicom" and (self.ae_title or self.calling_ae_titles):
             raise ValueError("AE titles are DICOM's: leave them out, or set protocol to dicom")
         if self.size_limit > SIZE_LIMITS[self.protocol]:
@@ -394,6 +406,7 @@ class SourceSettings(_Section):
             orders_at_word=self.orders_at_word,
             patient_id_role=self.patient_id_role,
             instrument_profile=self.instrument_profile,
+            profile_places=tuple(sorted(self.profile.items())),
             owned_authorities=self.owned_authorities,
             result_file=self._result_file(),
         )

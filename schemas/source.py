@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from schemas.lab.profiles import Bends
 from schemas.lab.result_file import ResultFile
 
 MEBIBYTE = 1024 * 1024
@@ -33,6 +34,7 @@ class Source:
             "patient": it counts the visits of a patient.
         patient_id_role: what Patient ID (0010,0020) of its images holds: the patient's number, or an examination's.
         instrument_profile: how an instrument fills its records (``schemas.lab.profiles``); empty: as LIS2-A2 has it.
+        profile_places: what it says otherwise than that profile.
         result_file: how its result files are read; None where it drops none.
         orders_at_word: whether an order is cancelled, held or discontinued as soon as this source asks for it.
     """
@@ -51,6 +53,7 @@ class Source:
     orders_at_word: bool = False
     patient_id_role: Literal["patient", "examination"] = "patient"
     instrument_profile: str = ""
+    profile_places: Bends = ()
     result_file: ResultFile | None = None
 
 

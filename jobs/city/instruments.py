@@ -450,7 +450,7 @@ def rows_of(instrument: Instrument, said: Measured) -> dict[str, list[Row]]:
                      control_material=said.specimen.barcode, instrument=instrument.model)  # fmt: skip
             continue
         rows.add(
-            OBSERVATION.name, 3 + place, **order, **columns, line=0, service_code="ALL",
+            OBSERVATION.name, 3 + place, **order, **columns, line=0, service_code="ALL", service_system="L",
             specimen_type="SER", status=INSTRUMENT, effective_time=taken,
             notes=[said.comment] if said.comment and place == len(said.values) - 1 else [],
         )  # fmt: skip

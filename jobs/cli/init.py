@@ -124,13 +124,16 @@ TEMPLATE = """\
 #cert = "listener.pem"
 #key = "listener-key.pem"
 
-# A laboratory instrument, and how it fills its records: "chemistry", "haematology", "immunoassay"; as LIS2-A2 has it,
-# if left out.
+# A laboratory instrument, and how it fills its records: "chemistry", "haematology", "immunoassay",
+# "immunoassay-aspects", "number-and-name"; as LIS2-A2 has it, if left out. What it has elsewhere stands in
+# [sources.profile].
 #[[sources]]
 #name = "analyser-1"
 #protocol = "astm"
 #port = 4001
 #instrument_profile = "chemistry"
+#[sources.profile]
+#test_code = ["R-3.5", "R-3.4"]
 
 # A laboratory that drops result files into a folder or below an S3 prefix (`phl collect`); the mapping says how they
 # are read. A file is whole when it has not changed for `settle`, or when the marker lies beside it.

@@ -28,7 +28,7 @@ from pipelines.lab.values import read_values
 from schemas.errors import MessageError
 from schemas.findings import FINDINGS
 from schemas.lab.astm import ABNORMAL_ENDS, COLUMNS, CONTROL, INSTRUMENT, TERMINATORS, TIMES
-from schemas.lab.profiles import PROFILES, Places, Profile
+from schemas.lab.profiles import Places, Profile, bent
 from schemas.modality import MESSAGES_SCHEMA, UNREADABLE_SCHEMA, Parsed
 from schemas.source import Source
 from schemas.table import INSTANT, Table
@@ -379,6 +379,7 @@ class _Reader:
         self._patient_stated = False
         self._ended = False
         self._of_order: Row = {}
+        self._services: tuple[Row, ...] = ()
 
     @classmethod
     def of(cls, message: Message, made: _Made) -> _Reader:
@@ -390,7 +391,7 @@ class _Reader:
         payload, cut = whole_records(message.payload)
         records, charset = to_records(payload, message.source.charset)
         fields, delimiters, usual = header_of(records)
-        profile = PROFILES.get(message.source.instrument_profile, PROFILES[""])
+        profile = bent(message.source.instrument_profile, message.source.profile_places)
         reader = cls(message, made, records, delimiters, profile)
         reader.fields["H"] = fields
         reader.charset = charset
@@ -617,27 +618,58 @@ class _Reader:
             "specimen_id": specimen,
             "order_index": self.order_index,
             "status": INSTRUMENT,
-            "service_code": self.text("O", 4, 3) or self.text("O", 4, 0),
-            "service_display": self.text("O", 4, 1),
         }
         stated = {name: one for name, one in self._of_order.items() if name != "status"}
-        request = self._row("service_request", stated_in="O", **stated)
-        for made in (request, self._row("diagnostic_report", **self._of_order)):
-            self._complete_service(made)
+        self._services = self._ordered(fields)
+        self._notes = []
+        for service in self._services or ({},):
+            request = self._row("service_request", stated_in="O", **stated)
+            request |= {**service, "notes": self._notes}
+        self._row("diagnostic_report", **self._of_order).update(*self._services[:1])
         if specimen is not None or self.text("O", 15, -1):
-            about = {name: one for name, one in stated.items() if not name.startswith("service")}
-            self._row("specimen", **about)
-        request["notes"] = self._notes = []
+            self._row("specimen", **stated)
         self._of_order |= {
             "rack": self.first(self.profile.rack),
             "rack_position": self.first(self.profile.rack_position),
         }
         self._keep_rest(index, "O", fields)
 
-    def _complete_service(self, row: Row) -> None:
-        if self._of_order.get("service_code") is not None:
-            row["service_code"] = self._of_order["service_code"]
-            row["service_system"] = _LOCAL if self.text("O", 4, 3) else self.text("O", 4, 2) or _LOCAL
+    def _ordered(self, fields: Record) -> tuple[Row, ...]:
+        """The tests of O-5, one for each repetition; a code stands where it does in R-3."""
+        found: dict[object, Row] = {}
+        for test in self._repeats(fields, 4):
+            parts = [part.strip() for part in self._components(test)]
+
+            def said(places: Places, parts: list[str] = parts) -> tuple[str | None, int]:
+                for _, number, component in map(_place, places):
+                    place = max(component, 0)
+                    if number == _UNIVERSAL and place < len(parts) and parts[place]:
+                        return self.delimiters.unescape(parts[place])[0], place
+                return None, 0
+
+            code, place = said(self.profile.test_code)
+            name, at = said(self.profile.test_name)
+            row: Row = {
+                "service_code": code,
+                "service_display": name if (name, at) != (code, place) else None,
+            }
+            if code is not None:
+                system = (
+                    said((self.profile.test_system,))[0] if not place and self.profile.test_system else None
+                )
+                row["service_system"] = system or _LOCAL
+            if code is not None or name is not None:
+                found.setdefault((code, name), row)
+        return tuple(found.values())
+
+    def _components(self, text: str) -> list[str]:
+        return text.split(self.delimiters.component) if self.delimiters.component else [text]
+
+    def _service_of(self, code: str | None) -> Row:
+        """The test of the order that a result is of: its only one, or the one of that code."""
+        if len(self._services) == 1:
+            return self._services[0]
+        return next((one for one in self._services if code is not None and one["service_code"] == code), {})
 
     def _is_control(self, specimen: str | None) -> bool:
         action = self.fields["O"][11] if len(self.fields["O"]) > 11 else ""
@@ -659,6 +691,7 @@ class _Reader:
             self._notes = None
             return
         if "O" not in self.fields:
+            self._services = ()
             self._of_order = {**self._subject(), "status": INSTRUMENT}
             self._control = (self.text("H", 11, -1) or "").upper() == CONTROL
             if not self._control:
@@ -669,22 +702,24 @@ class _Reader:
         universal = self.text("R", 2, 0)
         common: Row = {
             **self._of_order,
+            **self._service_of(code),
+            "sub_id": self.first(profile.sub_id),
             "value": self.first(profile.value),
             "observation_code": code,
             "observation_display": name,
             "observation_system": None if code is None
-            else (self.text(*_place(profile.test_system)) or _LOCAL) if code == universal else _LOCAL,
+            else (self.first((profile.test_system,)) or _LOCAL) if code == universal and profile.test_system
+            else _LOCAL,
             "interpretation": flags or None,
             "dilution": self.first(profile.dilution),
         }  # fmt: skip
         if self._control:
-            common.pop("status", None)
-            common.pop("patient_id", None)
-            common.pop("patient_authority", None)
+            for name in ("status", "patient_id", "patient_authority", "sub_id"):
+                common.pop(name, None)
             row = self._row("qc_result", instrument=instrument, **common)
         else:
             equipment = [{"id": instrument, "namespace": None}] if instrument else None
-            named = (self.order_index, code, name)
+            named = (self.order_index, code, name, common["sub_id"])
             line = self._lines[named] = self._lines.get(named, -1) + 1
             row = self._row("observation", line=line, equipment=equipment, **common)
             row.setdefault("instrument_status", "")
@@ -721,13 +756,17 @@ class _Reader:
         """The record whole, where it has more repetitions than columns take, or fields behind the standard's last."""
         repeat = self.delimiters.repeat
         several = repeat and any(
-            repeat in text for number, text in enumerate(fields) if not (name == "R" and number == 6)
-        )  # fmt: skip
+            repeat in text for number, text in enumerate(fields) if (name, number) not in _REPEATED
+        )
         if several or any(text.strip() for text in fields[_LENGTHS[name] :]):
             self._keep(index, name)
 
 
 _STATUSES = frozenset("CPFXISMRNQVW")
+_UNIVERSAL = 2
+"""R-3, from 0: the universal test id; O-5 has the same components."""
+_REPEATED = frozenset({("R", 6), ("O", 4)})
+"""Fields of which all repetitions are taken."""
 _LENGTHS: Final[Mapping[str, int]] = {"P": 35, "O": 31, "R": 14}
 """How many fields the standard has (LIS2-A2 §7, §8, §9)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
-from pipelines.lab.astm import header_of, to_records
+from pipelines.lab.astm import header_of, to_records, whole_records
 from pipelines.lab.result_files import MESSAGE_TYPE
 from schemas.errors import MessageError
 from schemas.lab import ASTM, RESULT_FILE
@@ -57,8 +57,10 @@ def _of_file(payload: bytes, source: Source) -> dict[str, object]:
 
 def _of_message(payload: bytes, source: Source) -> dict[str, object]:
     try:
-        records, _ = to_records(payload, source.charset)
+        whole, cut = whole_records(payload)
+        records, charset = to_records(whole, source.charset)
         header, _, _ = header_of(records)
+        records += [cut.decode(charset, "replace")] if cut else []
     except MessageError as problem:
         unread = _of_file(payload, source)
         return {**unread, "message_type": "ASTM", "problem": problem.code}

@@ -71,8 +71,6 @@ COLUMNS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "service_request": {
             "set_id": "O-2",
-            "service_code": "O-5.4",
-            "service_display": "O-5.2",
             "priority": "O-6",
             "specimen_action": "O-12",
             "danger": "O-13",
@@ -94,8 +92,6 @@ COLUMNS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "diagnostic_report": {
             "set_id": "O-2",
-            "service_code": "O-5.4",
-            "service_display": "O-5.2",
             "section": "O-25",
             "specimen_type": "O-16.1",
             "orderer_id": "O-17.1",

@@ -172,7 +172,7 @@ def test_a_message_without_an_end_is_kept_once_its_sender_ends_the_session(kafka
     whole, begun = result(1), result(2).rpartition(b"L|1")[0]
 
     def away_once(service: Service) -> Service:
-        tries = []
+        tries: list[Record] = []
 
         async def deliver(record: Record) -> None:
             if not record.value.endswith(b"L|1|N\r") and not tries:

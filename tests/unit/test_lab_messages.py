@@ -109,5 +109,43 @@ def test_bytes_of_no_character_set_are_put_aside() -> None:
 def test_a_profile_that_there_is_not_is_told(tmp_path: Path) -> None:
     file = tmp_path / "phl.toml"
     file.write_text('[[sources]]\nname = "a"\nprotocol = "astm"\nport = 4001\ninstrument_profile = "chem"\n')
-    with pytest.raises(ConfigError, match="there are chemistry, haematology, immunoassay"):
+    with pytest.raises(
+        ConfigError,
+        match="there are chemistry, haematology, immunoassay-aspects, number-and-name, immunoassay",
+    ):
+        load_settings(file)
+
+
+def test_a_source_says_what_its_analyser_has_elsewhere(tmp_path: Path) -> None:
+    file = tmp_path / "phl.toml"
+    head = '[[sources]]\nname = "a"\nprotocol = "astm"\nport = 4001\n[sources.profile]\n'
+    file.write_text(head + 'test_code = ["R-3.4"]\nsub_id = ["R-3.8"]\ncontrol_prefixes = ["QC"]\n')
+    source = load_settings(file).sources().get("a")
+    records = [
+        r"H|\^&", "P|1", r"O|1|S1||^^^TSH\^^^FT4", "R|1|^^^TSH^^^1^DOSE|2.5|uIU/mL", "R|2|^^^TSH^^^1^RLU|25600|RLU",
+        "R|3|^^^FT4^^^1^DOSE|15|pmol/L", "O|2|QC7||^^^TSH", "R|1|^^^TSH^^^1^DOSE|1.1|uIU/mL", "L|1|N",
+    ]  # fmt: skip
+    tables = parse([("\r".join(records) + "\r").encode()], source).tables
+    rows = tables["normalised/observation"].select(["observation_code", "sub_id", "line", "service_code"])
+    assert [tuple(row.values()) for row in rows.to_pylist()] == [
+        ("TSH", "DOSE", 0, "TSH"), ("TSH", "RLU", 0, "TSH"), ("FT4", "DOSE", 0, "FT4"),
+    ]  # fmt: skip
+    assert tables["normalised/service_request"].column("service_code").to_pylist() == ["TSH", "FT4"]
+    assert tables["normalised/qc_result"].num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('place = ["R-3"]', "no such part of a profile"),
+        ('test_code = ["O-3"]', "written R-3 or R-3.4"),
+        ('specimen_id = ["O-1"]', "written O-3 or O-3.4"),
+        ('control_prefixes = [""]', "is not empty"),
+        ('test_system = ["R-3.1", "R-3.2"]', "one place"),
+    ],
+)
+def test_a_place_that_there_is_not_is_told(tmp_path: Path, said: str, told: str) -> None:
+    file = tmp_path / "phl.toml"
+    file.write_text(f'[[sources]]\nname = "a"\nprotocol = "astm"\nport = 4001\n[sources.profile]\n{said}\n')
+    with pytest.raises(ConfigError, match=told):
         load_settings(file)
