@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -27,6 +28,12 @@ from schemas.errors import TransportError
 
 KILLED = -signal.SIGKILL
 LONGEST_OUTPUT = 64 * 1024
+_NEEDED = (
+    "jobs.cli.main", "jobs.settings", "jobs.ingest_once", "jobs.wiring", "jobs.decisions", "jobs.verify_lake",
+    "jobs.verify_curated", "jobs.verify_identity", "jobs.verify_codes", "pipelines.codes.keep",
+)  # fmt: skip
+"""What the commands import late. None of it begins a thread, which a child would lack."""
+
 _PATIENCE = 900
 """Seconds after which a command that says nothing and does not end is taken for a defect."""
 
@@ -145,6 +152,8 @@ def main() -> None:
 def _import() -> None:
     from jobs.compile_kernels import read_city
 
+    for name in _NEEDED:
+        importlib.import_module(name)
     read_city(50)  # kernels are loaded when they are first called; children inherit them
     gc.collect()
     gc.freeze()

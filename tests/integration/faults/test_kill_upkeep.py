@@ -10,7 +10,6 @@ from dataclasses import asdict
 from jobs.soak.schedule import places_of
 from jobs.soak.tally import Tally
 from jobs.soak.warm import KILLED
-from lake_layout.fail_points import VARIABLE
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from tests.conftest import ROOT, clean_environment
@@ -26,24 +25,30 @@ def test_upkeep_killed_everywhere(local_location: LakeLocation, tally: Tally) ->
     lake = Lake(local_location)
     lake.create_missing((RAW,))
     end = 0
-    for point in places_of("upkeep"):
-        if point in NEEDS_COMMITS:  # else the one before left enough to be done
-            for _ in range(BATCHES):
-                end += 1
-                batch = land(lake, end).batch
-        killed = _upkeep(local_location, batch, point)
-        assert killed.returncode == KILLED, f"{point}: {killed.stderr[-2000:]}"
-        tally.killed("upkeep", point)
-        assert offsets(lake, RAW) == list(range(end)), point
-    done = _upkeep(local_location, batch, None)
-    assert done.returncode == 0, done.stderr[-2000:]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.faults.upkeep"],
+        cwd=ROOT, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as upkeep:  # fmt: skip
+        assert upkeep.stdin is not None
+        assert upkeep.stdout is not None
+
+        def tell(what: object) -> None:
+            assert upkeep.stdin is not None
+            upkeep.stdin.write(json.dumps(what) + "\n")
+            upkeep.stdin.flush()
+
+        tell(asdict(local_location))
+        for point in places_of("upkeep"):
+            if point in NEEDS_COMMITS:  # else the one before left enough to be done
+                for _ in range(BATCHES):
+                    end += 1
+                    batch = land(lake, end).batch
+            tell([batch, point])
+            assert int(upkeep.stdout.readline()) == KILLED, point
+            tally.killed("upkeep", point)
+            assert offsets(lake, RAW) == list(range(end)), point
+        tell([batch, None])
+        assert int(upkeep.stdout.readline()) == 0
+        upkeep.stdin.close()
     assert offsets(lake, RAW) == list(range(end))
     assert lake.open(RAW).get_add_actions().num_rows < end, "small files are merged in the end"
-
-
-def _upkeep(location: LakeLocation, batch: int, point: str | None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tests.integration.faults.upkeep", str(batch)],
-        cwd=ROOT, env=clean_environment() | ({VARIABLE: point} if point else {}), input=json.dumps(asdict(location)),
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
