@@ -40,6 +40,7 @@ from jobs.claimed_again import claimed_again
 from jobs.curated_progress import uncurated, unidentified
 from lake_layout.added_since import files_added
 from lake_layout.claims import Claim, batch_app_id
+from lake_layout.fail_points import fail_point
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.place import check_place
@@ -276,6 +277,7 @@ def normalise_batch(context: Context) -> Outcome | None:
         if not messages.num_rows:
             commit_table(lake, claim, LEDGER, [])
             return normalise_batch(context)
+        fail_point("again-chosen")
         shares = parts_again(lake, modality.raw, messages, context.limits.part_messages)
         graph = Normalise(batch, tuple(shares), to_bytes(messages))
         return _run(context, claim, graph, messages.num_rows)
@@ -345,6 +347,7 @@ def identify_batch(context: Context) -> Outcome | None:
     claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
         return None
+    fail_point("identity-claimed")
     batch = IdentityBatch(lake, claim, context.sources, context.index)
     rows = sum(file.rows for files in batch.files().values() for file in files)
     return _run(context, claim, Identify(batch), rows)

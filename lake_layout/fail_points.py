@@ -14,8 +14,10 @@ from typing import Final, NamedTuple
 
 VARIABLE: Final = "PHL_FAIL_POINT"
 
-ALL_STAGES: Final = ("land", "normalise", "curate")
-LATER_STAGES: Final = ("normalise", "curate")
+ALL_STAGES: Final = ("land", "normalise", "again", "curate", "identity")
+"""``again`` is normalise at messages that are read again; it and identity run in the processes of others."""
+LATER_STAGES: Final = ALL_STAGES[1:]
+NORMALISES: Final = ("normalise", "again")
 UPKEEP: Final = ("upkeep",)
 """Not a stage: what keeps tables in shape between the batches of all stages."""
 COLLECT: Final = ("collect",)
@@ -42,19 +44,30 @@ FAIL_POINTS: Final = (
     FailPoint("before-fence", ALL_STAGES, "a claim is taken over; a table still has what the former one did"),
     FailPoint("after-fence", ALL_STAGES, "one table is rolled back, others are not"),
     FailPoint("records-read", ("land",), "records are read from Kafka, none is written"),
-    FailPoint("ids-read", ("normalise",), "the ids of a part are read, nothing is decided"),
-    FailPoint("month-decided", ("normalise",), "dispositions are decided against the duplicate index"),
-    FailPoint("object-stored", ("normalise",), "an embedded document lies in the lake, no row refers to it"),
-    FailPoint("part-parsed", ("normalise",), "messages are parsed, their last rows not written"),
+    FailPoint("again-chosen", ("again",), "it is known which messages are read again, none is"),
+    FailPoint("ids-read", NORMALISES, "the ids of a part are read, nothing is decided"),
+    FailPoint("month-decided", NORMALISES, "dispositions are decided against the duplicate index"),
+    FailPoint("object-stored", NORMALISES, "an embedded document lies in the lake, no row refers to it"),
+    FailPoint("part-parsed", NORMALISES, "messages are parsed, their last rows not written"),
+    FailPoint("rows-left", ("again",), "files without a table's former rows are written, none is committed"),
+    FailPoint(
+        "identity-claimed", ("identity",), "curate is through, identity has its batch and did nothing of it"
+    ),
     FailPoint("table-stated", ("curate",), "the new rows of a table are read and their aliases resolved"),
     FailPoint("table-decided", ("curate",), "the files of a curated table are written, none is committed"),
-    FailPoint("run-written", LATER_STAGES, "a run of an index is on disk, no manifest names it"),
-    FailPoint("manifest-written", LATER_STAGES, "an index is brought up to date, old runs are not removed"),
+    FailPoint("run-written", ("normalise", "curate"), "a run of an index is on disk, no manifest names it"),
+    FailPoint(
+        "manifest-written",
+        ("normalise", "curate"),
+        "an index is brought up to date, old runs are not removed",
+    ),
     FailPoint("before-file", ALL_STAGES, "a Parquet file is made, the store does not have it"),
     FailPoint("after-file", ALL_STAGES, "the store has a Parquet file, no commit names it"),
     FailPoint("before-commit", LATER_STAGES, "a table is looked at and the commit decided, not made"),
     FailPoint("after-commit", LATER_STAGES, "one table has its commit, the batch has not ended"),
-    FailPoint("tables-committed", LATER_STAGES, "all tables have their commits but the last"),
+    FailPoint(
+        "tables-committed", ("normalise", "again", "curate"), "all tables have their commits but the last"
+    ),
     FailPoint("before-last-commit", ALL_STAGES, "the commit that ends the batch is decided, not made"),
     FailPoint("after-last-commit", ALL_STAGES, "the batch has ended, its process does not know"),
     FailPoint("before-merge", UPKEEP, "small files are written as one, the commit is not made"),

@@ -301,6 +301,7 @@ def commit_instead(batch: Batch, table: Table, files: list[NewFile], messages: p
     def attempt() -> None:
         if not is_done(current_handle(batch.lake, table), table, batch.claim):
             kept, removed = withdrawn(batch.lake, table, messages)
+            fail_point("rows-left")
             commit_table(batch.lake, batch.claim, table, [*files, *kept], removed)
 
     replacing(attempt)

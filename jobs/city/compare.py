@@ -73,8 +73,7 @@ def compare(lake: Lake, truth: Truth) -> list[Difference]:
     Raises:
         LakeError: a table is not there.
     """
-    ledger = lake.dataset(LEDGER).to_table(columns=[*_PLACE, "source", "control_id", "disposition", "codes"])
-    rows = ledger.to_pylist()
+    rows = _newest_readings(lake)
     said = {_coordinates(row): (str(row["source"]), str(row["control_id"] or "")) for row in rows}
     found = [_dispositions(rows, truth), _quarantine(lake, said, truth)]
     by_name = {table.name: table for table in TABLES}
@@ -97,8 +96,14 @@ def _dispositions(ledger: Iterable[Mapping[str, object]], truth: Truth) -> Diffe
 
 def landed_dispositions(lake: Lake) -> Counter[tuple[str, str, str, str]]:
     """How many messages the ledger has of each source, control id, reason and disposition."""
-    columns = ["source", "control_id", "disposition", "codes"]
-    return _said(lake.dataset(LEDGER).to_table(columns=columns).to_pylist())
+    return _said(_newest_readings(lake))
+
+
+def _newest_readings(lake: Lake) -> list[dict[str, object]]:
+    """Of each message in the ledger what counts: it may have been read again."""
+    columns = [*_PLACE, "source", "control_id", "disposition", "codes", "reading"]
+    rows = lake.dataset(LEDGER).to_table(columns=columns).sort_by("reading").to_pylist()
+    return list({_coordinates(row): row for row in rows}.values())
 
 
 def _said(ledger: Iterable[Mapping[str, object]]) -> Counter[tuple[str, str, str, str]]:

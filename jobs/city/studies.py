@@ -156,9 +156,14 @@ class Studies:
         self._studies, self._base = studies, base
         self._current: dict[tuple[str, str], tuple[str, str, str, bool]] = {}
 
-    def images(self, archive: Archive) -> Iterator[Image]:
-        """All objects of an archive, in the order in which they are sent; ``truth`` grows with them."""
-        for image in self._made(archive):
+    def images(self, archive: Archive, numbers: range | None = None) -> Iterator[Image]:
+        """Objects of an archive, in the order in which they are sent; ``truth`` grows with them.
+
+        Args:
+            archive: whose.
+            numbers: of its studies; None for all.
+        """
+        for image in self._made(archive, numbers or range(1, self._studies + 1)):
             self.truth.add(image.expected, image.rows)
             yield image
 
@@ -181,9 +186,9 @@ class Studies:
             for key, one in found.items()
         }
 
-    def _made(self, archive: Archive) -> Iterator[Image]:
+    def _made(self, archive: Archive, numbers: range) -> Iterator[Image]:
         late: list[Image] = []
-        for number in range(1, self._studies + 1):
+        for number in numbers:
             modality = ("CT", "CR", "MR", "US")[(number - 1) % 4]
             started = self._base + timedelta(hours=7 * number, minutes=self._rng.randrange(60))
             who = self._people[self._rng.randrange(len(self._people) - 1)]

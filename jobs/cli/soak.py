@@ -14,6 +14,9 @@ from schemas.errors import ConfigError
 NAMES = (
     "kills",
     "listener",
+    "instruments",
+    "drops",
+    "images",
     "broker",
     "store",
     "answers",
@@ -40,9 +43,10 @@ def soak_command(
 ) -> None:
     """A small city while stages, listener, Kafka, S3 store and disk fail in turn; exit 1 where anything was lost.
 
-    Stages are killed at every fail point, the listener and the services at any moment; the store's answers get lost,
-    come twice or say what is not so; two ingesters run at once, one that was taken for dead wakes up, the program
-    changes in the middle of a batch, a topic is made anew. After each round phl verify --strict --deep must be clean,
+    Stages and phl collect are killed at every fail point, the listener beside messages, instruments and images, the
+    services at any moment; the store's answers get lost, come twice or say what is not so; two ingesters run at once,
+    one that was taken for dead wakes up, the program changes in the middle of a batch, a topic is made anew. After each
+    round phl verify --strict --deep must be clean, every object that a row names must be there with its bytes,
     and every table what the city knows.
     """
     if not set(trouble or ()) <= set(NAMES):

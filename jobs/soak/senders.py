@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from connectors.astm.client import AstmClient
+from connectors.astm.messages import asks
+from connectors.astm.session import STANDARD
 from connectors.mllp.client import MllpClient, read_acknowledgement
 from jobs.city.compare import landed_dispositions
+from jobs.city.instruments import Sent as Measurement
 from jobs.city.traffic import Planned
 from jobs.city.truth import Expected, Truth
 from lake_layout.lake import Lake
@@ -19,6 +24,9 @@ PAUSE = 0.5
 
 PATIENCE = 20.0
 """Seconds that a sender waits for an answer before it takes the connection for broken."""
+
+_QUICK = replace(STANDARD, busy=PAUSE)
+"""An instrument that does not wait long after it was refused."""
 
 _TRIES = 400
 _COME_BACK = ("AE", "CE")
@@ -95,6 +103,73 @@ async def _lane(
             await asyncio.sleep(PAUSE)
         else:
             raise TransportError("SOAK-NO-ANSWER", "a message is not answered, however often it is sent")
+    if client is not None:
+        await client.close()
+
+
+async def measure_surely(
+    messages: Iterable[Measurement], host: str, ports: Mapping[str, int], on_taken: Callable[[int], object]
+) -> list[Expected]:
+    """Send what instruments say, each on its line, until the last frame of every message is acknowledged.
+
+    Args:
+        messages: in the order in which each instrument sends them.
+        host: of the listener, which may go away and come back.
+        ports: of the listener, by instrument.
+        on_taken: told how many are acknowledged.
+
+    Returns:
+        Messages that had to be sent again, as often as they were.
+
+    Raises:
+        TransportError: ``SOAK-NO-ANSWER``.
+    """
+    lines: dict[str, list[Measurement]] = {}
+    for sent in messages:
+        lines.setdefault(sent.instrument.name, []).append(sent)
+    repeated: list[Expected] = []
+    taken = itertools.count(1)
+    await asyncio.gather(
+        *(
+            _line(line, host, ports[name], repeated, lambda: on_taken(next(taken)))
+            for name, line in lines.items()
+        )
+    )
+    return repeated
+
+
+async def _line(
+    messages: Sequence[Measurement], host: str, port: int, repeated: list[Expected], on_taken: Callable[[], object]
+) -> None:  # fmt: skip
+    client: AstmClient | None = None
+    for sent in messages:
+        for _ in range(_TRIES):
+            try:
+                if client is None:
+                    fresh = AstmClient(_QUICK)
+                    await fresh.connect(host, port)
+                    client = fresh
+            except TransportError:  # nothing was sent
+                await asyncio.sleep(PAUSE)
+                continue
+            try:
+                taken = (await client.send([sent.payload])).delivered
+            except TransportError:
+                await client.close()
+                client, taken = None, 0
+            if taken:
+                break
+            repeated.append(sent.expected)
+            await asyncio.sleep(PAUSE)
+        else:
+            raise TransportError("SOAK-NO-ANSWER", "a message is not acknowledged, however often it is sent")
+        on_taken()
+        if client is not None and asks(sent.payload):
+            try:
+                await client.listen(PATIENCE)
+            except TransportError:
+                await client.close()
+                client = None
     if client is not None:
         await client.close()
 

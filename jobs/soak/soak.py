@@ -7,6 +7,7 @@ the listener, the broker, the store.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 import subprocess
@@ -15,24 +16,30 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import Final
 
 from jobs.city.compare import compare
+from jobs.city.compare_studies import compare_studies
+from jobs.city.instruments import INSTRUMENTS, Laboratory, instrument_settings, reported
+from jobs.city.result_files import FileDrops, write_drops, write_settings
 from jobs.city.settings import source_settings
-from jobs.city.traffic import City, Transport
+from jobs.city.studies import ARCHIVES, Studies, studies_settings, write_images
+from jobs.city.traffic import BASE, City, Transport
 from jobs.city.truth import Expected, Truth
-from jobs.services.processes import ProcessId, kill, stop
+from jobs.services.processes import ProcessId, free_port, kill, stop
 from jobs.services.state import Services, read_services
 from jobs.settings import Settings, load_settings
 from jobs.soak.faulty_store import faulty_store, nothing, seeded
-from jobs.soak.schedule import Kill, kills
-from jobs.soak.senders import send_surely, with_repeats
+from jobs.soak.killing import LostError, kill_everywhere
+from jobs.soak.schedule import COMMANDS, kills, places_of
+from jobs.soak.senders import PAUSE, measure_surely, send_surely, with_repeats
 from jobs.soak.tally import Tally
 from jobs.soak.warm import KILLED, Ended, Warm, outside
-from lake_layout.fail_points import ALL_STAGES, FAIL_POINTS
+from lake_layout.fail_points import COLLECT, FAIL_POINTS, UPKEEP
 from lake_layout.lake import Lake
 from lake_layout.location import LakeLocation
 from schemas.errors import IngestError, TransportError
@@ -44,8 +51,8 @@ MAKES_WAY: Final = ("STAGE-AHEAD", "CLAIM-TAKEN-OVER", "CLAIM-CONTENDED", "COMMI
                     "ROLLBACK-FILE-GONE", "LAKE-REMOVED-ALREADY")  # fmt: skip
 """With these a process makes way for another that runs the same stage."""
 
-PLACES: Final = sum(len(set(point.stages) & set(ALL_STAGES)) for point in FAIL_POINTS)
-"""Fail points, counted once for each stage that comes by."""
+PLACES: Final = sum(len(point.stages) for point in FAIL_POINTS if point.stages != UPKEEP)
+"""Fail points, counted once for each stage that comes by; without those of upkeep, which has to do after many days."""
 
 ANOTHER_PROGRAM: Final = '\n[[sources]]\nname = "added-later"\nfacility = "ADDED-LATER"\n'
 """What is added to the settings so that their hash, which claims bear, is another."""
@@ -59,7 +66,13 @@ batch_messages = 60
 rows = 1_000
 
 """
-_KILLS_OF_STAGE: Final = 3
+_MEASURED: Final = 4
+"""Messages of each instrument in a round."""
+_FILES: Final = 6
+"""Result files in a round."""
+_STUDIES: Final = 4
+"""Of each archive in a round: one of each modality."""
+_MOST_ROUNDS: Final = 10_000
 _TRIES: Final = 10
 _PATIENCE: Final = 300
 
@@ -85,10 +98,6 @@ class Outcome:
     seconds: float
 
 
-class LostError(Exception):
-    """Something was not survived; the text says what, without a word of any message."""
-
-
 class Soak:
     """One run in a folder of its own.
 
@@ -107,10 +116,15 @@ class Soak:
         self.troubles = list(troubles or TROUBLES)
         self.tally = Tally()
         self.city = City(seed, Transport.MLLP, people=120)
+        self.laboratories: list[Laboratory] = []
+        self.drops = FileDrops(seed)
+        self._dropped = self.drops.files(_MOST_ROUNDS)
+        self.studies = Studies(seed)
+        self._studies = itertools.count(1, _STUDIES)
         self.repeated: list[Expected] = []
         self.sent = 0
         self.changed = False
-        self.kills = {stage: kills(seed, (stage,)) for stage in ALL_STAGES}
+        self.since = ""
 
     # The run -----------------------------------------------------------------------------------------------------
 
@@ -120,14 +134,26 @@ class Soak:
             self.down()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.config(changed=False).write_text(_SETTINGS + source_settings(), "utf-8")
-        self.config(changed=True).write_text(_SETTINGS + source_settings() + ANOTHER_PROGRAM, "utf-8")
+        self.config(changed=False).write_text(_SETTINGS, "utf-8")
+
+    def name_senders(self) -> None:
+        """Write the settings of all that will send; the services run, so that none of them takes their ports."""
+        self.dicom_port = free_port()
+        self.line_ports: dict[str, int] = {}
+        for one in INSTRUMENTS:
+            self.line_ports[one.name] = free_port(avoid=(self.dicom_port, *self.line_ports.values()))
+        lines = instrument_settings(list(self.line_ports.values()))
+        clinics = write_settings(self.folder, self.folder / "drops")
+        settings = f"{_SETTINGS}{source_settings()}{studies_settings(self.dicom_port)}\n{lines}\n{clinics}"
+        self.config(changed=False).write_text(settings, "utf-8")
+        self.config(changed=True).write_text(settings + ANOTHER_PROGRAM, "utf-8")
 
     def run(self, minutes: float) -> Outcome:
         """Rounds until the time is over, at least one; ends at the first thing that was not survived."""
         began = time.monotonic()
         self.say("starting Kafka, the S3 store and the listener")
         self.up()
+        self.name_senders()
         problems: list[str] = []
         rounds = 0
         with Warm(self.own_env()) as self.warm, faulty_store(self.location()) as self.store:
@@ -167,9 +193,19 @@ class Soak:
         verified = self.phl("verify", "--strict", "--deep")
         if verified.code != 0:
             found.append(f"phl verify: exit code {verified.code}\n{verified.output}")
+        checked = self.phl("objects", "check", "--deep")
+        if checked.code != 0:
+            found.append(f"phl objects check: exit code {checked.code}\n{checked.output}")
         lake = Lake(self.store.location)
-        truth: Truth = with_repeats(lake, self.city.truth, self.repeated)
-        found += [one.sentence() for one in compare(lake, truth)]
+        known = (
+            self.city.truth,
+            self.drops.truth,
+            self.studies.truth,
+            *(one.truth for one in self.laboratories),
+        )
+        differences = compare(lake, with_repeats(lake, Truth.together(known), self.repeated))
+        studies = compare_studies(lake, self.studies)
+        found += [one.sentence() for one in (*differences, *([studies] if studies else []))]
         for table in TABLES:
             lake.open(table)
         return found
@@ -212,7 +248,7 @@ class Soak:
 
     def take_in(self) -> None:
         """All stages, each until it gets through."""
-        for stage in ALL_STAGES:
+        for stage in COMMANDS:
             for _ in range(_TRIES):
                 if self.stage(stage).code == 0:
                     break
@@ -282,24 +318,25 @@ class Soak:
 
     # What fails --------------------------------------------------------------------------------------------------
 
-    def kill_stages(self, _rng: Random) -> None:
-        """Stages die at fail points; each stage takes its places in turn, until all were visited, and again."""
-        self.send()
-        for stage in ALL_STAGES:
-            for _ in range(_KILLS_OF_STAGE):
-                if not self.kills[stage]:
-                    self.kills[stage] = kills(self.seed + self.sent, (stage,))
-                if not self._killed(self.kills[stage][0]):
-                    break  # nothing is left to be done: its turn comes again
-                self.kills[stage].pop(0)
+    def kill_stages(self, rng: Random) -> None:
+        """Stages die at every fail point."""
+        self.since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        missed = kill_everywhere(self, kills(rng.randrange(2**32)), self.tally)
+        for stage in COMMANDS:
             self._through(stage)
+        if missed:
+            named = ", ".join(f"{one.stage} at {one.point}" for one in missed)
+            raise LostError(f"places were not come by: {named}")
 
-    def _killed(self, one: Kill) -> bool:
-        self.changed = self.changed != one.changed
-        if self.stage(one.stage, fail_point=one.fail_point).code != KILLED:
-            return False
-        self.tally.killed(one.stage, one.point)
-        return True
+    def send_more(self) -> None:
+        """As many messages as before each trouble."""
+        self.send()
+
+    def ask_again(self) -> None:
+        """What was sent since stages began to be killed is to be read again."""
+        done = self.phl("reprocess", "--from", self.since, "--why", "a trial", "--by", "soak")
+        if done.code:
+            raise LostError(f"phl reprocess ended with exit code {done.code}: {done.output[-1000:]}")
 
     def _through(self, stage: str) -> None:
         if self.stage(stage).code != 0:
@@ -309,6 +346,74 @@ class Soak:
         """The listener dies with messages under way, and another takes its port."""
         self.send(at=rng.randrange(1, self.messages // 2), do=self.listener.replace)
         self.tally.add("listener killed")
+
+    def kill_beside_instruments(self, rng: Random) -> None:
+        """The listener dies with messages of laboratory instruments under way."""
+        number = len(self.laboratories)
+        laboratory = Laboratory(self.seed + number, reported(self.city.truth))
+        self.laboratories.append(laboratory)
+        messages = list(laboratory.messages(_MEASURED, BASE + timedelta(days=number)))
+        at = rng.randrange(1, len(messages) // 2)
+
+        def on_taken(taken: int) -> None:
+            if taken == at:
+                self.listener.replace()
+
+        repeated = asyncio.run(measure_surely(messages, "127.0.0.1", self.line_ports, on_taken))
+        self._came(len(messages), repeated, "listener killed beside instruments")
+
+    def kill_collect(self, _: Random) -> None:
+        """``phl collect`` dies when Kafka has files of laboratories and nobody has noted that they are taken."""
+        files = list(itertools.islice(self._dropped, _FILES))
+        write_drops(files, self.folder / "drops")
+        repeated: list[Expected] = []
+        for point in places_of(*COLLECT):
+            if self._collected(point) == KILLED:
+                self.tally.killed(*COLLECT, point)
+                repeated += [one.expected for one in files]
+        if (code := self._collected(None)) != 0:
+            raise LostError(f"phl collect ended with exit code {code}")
+        self._came(len(files), repeated)
+
+    def _collected(self, point: str | None) -> int | None:
+        return self.phl("collect", "--once", fail_point=point).code
+
+    def kill_beside_images(self, rng: Random) -> None:
+        """The listener dies while images are sent to it, and the harvest of an archive while it reads."""
+        numbers = range(first := next(self._studies), first + _STUDIES)
+        folder = self.folder / "images" / str(first)
+        for archive in ARCHIVES:
+            images = list(self.studies.images(archive, numbers))
+            write_images(images, folder)
+            place, repeated = str(folder / archive.source), list[Expected]()
+            if archive.sends:
+                command = self.process(
+                    "send", place, "--protocol", "dicom", "--to", f"127.0.0.1:{self.dicom_port}"
+                )
+            else:
+                command = self.process("harvest", place, "--source", archive.source)
+            for tried in range(_TRIES):
+                process = command()
+                if not tried:
+                    time.sleep(rng.uniform(1, 3))
+                    if archive.sends:
+                        self.listener.replace()
+                    else:
+                        process.kill()
+                out, err = process.communicate(timeout=_PATIENCE)
+                if process.returncode == 0:
+                    break
+                repeated += [one.expected for one in images]
+                time.sleep(PAUSE)
+            else:
+                raise LostError(f"images of {archive.source} do not get through: {(out + err)[-1000:]}")
+            self._came(len(images), repeated, "killed beside images")
+
+    def _came(self, count: int, repeated: Sequence[Expected], what: str = "") -> None:
+        self.sent += count
+        self.repeated += repeated
+        if what:
+            self.tally.add(what)
 
     def restart_broker(self, rng: Random) -> None:
         """The broker is stopped or killed while it is written to and read from."""
@@ -346,26 +451,31 @@ class Soak:
         """The store's answers get lost, come late, come twice, or say what is not so."""
         self.send()
         self.store.fault = seeded(rng.randrange(2**32), 0.02)
-        for stage in ALL_STAGES:
+        for stage in COMMANDS:
             for _ in range(_TRIES):
                 if self.stage(stage).code == 0:
                     break
         self.store.fault = nothing
 
     def fill_disk(self, _: Random) -> None:
-        """There is no room for the indexes on the local disk."""
+        """There is no room for the indexes on the local disk; a batch brings them up to date with those before it."""
+        self.send()
+        self.take_in()
         self.send()
         self._through("land")
+        full = 0
         for stage in ("normalise", "curate"):
-            if self.stage(stage, file_limit=100).code == AWAY:
-                self.tally.add("disk full")
+            full += self.stage(stage, file_limit=100).code == AWAY
             self._through(stage)
+        if not full:
+            raise LostError("no stage noticed that the local disk is full")
+        self.tally.add("disk full", full)
 
     def fill_store(self, rng: Random) -> None:
         """The store has no room."""
         self.send()
-        stage = rng.choice(ALL_STAGES)
-        for before in ALL_STAGES[: ALL_STAGES.index(stage)]:
+        stage = rng.choice(COMMANDS)
+        for before in COMMANDS[: COMMANDS.index(stage)]:
             self._through(before)
         self.store.always("PUT", "", "away 507")
         if self.stage(stage).code != AWAY:
@@ -384,7 +494,7 @@ class Soak:
         """A process that was taken for dead goes on, when another program has taken its batch over."""
         self.send()
         stage = rng.choice(("normalise", "curate"))
-        for before in ALL_STAGES[: ALL_STAGES.index(stage)]:
+        for before in COMMANDS[: COMMANDS.index(stage)]:
             self._through(before)
         stopped = self.stage(stage, fail_point=f"after-commit:{rng.randint(1, 4)}:stop")
         if not stopped.stopped:
@@ -399,8 +509,8 @@ class Soak:
     def change_program(self, rng: Random) -> None:
         """The program changes between two attempts at a batch."""
         self.send()
-        stage = rng.choice(ALL_STAGES)
-        for before in ALL_STAGES[: ALL_STAGES.index(stage)]:
+        stage = rng.choice(COMMANDS)
+        for before in COMMANDS[: COMMANDS.index(stage)]:
             self._through(before)
         point = "before-last-commit" if stage == "land" else "tables-committed"
         if self.stage(stage, fail_point=point).code == KILLED:
@@ -430,6 +540,9 @@ TROUBLES: Final[Mapping[str, Callable[[Soak, Random], None]]] = MappingProxyType
     {
         "kills": Soak.kill_stages,
         "listener": Soak.kill_listener,
+        "instruments": Soak.kill_beside_instruments,
+        "drops": Soak.kill_collect,
+        "images": Soak.kill_beside_images,
         "broker": Soak.restart_broker,
         "store": Soak.restart_store,
         "answers": Soak.garble_store,

@@ -14,6 +14,7 @@ from connectors.routing import HL7_TOPIC, record_for
 from jobs.city.compare import compare
 from jobs.city.settings import source_settings
 from jobs.city.traffic import City, Transport
+from jobs.soak.schedule import COMMANDS
 from jobs.soak.soak import ANOTHER_PROGRAM
 from jobs.soak.warm import Ended, Warm
 from lake_layout.lake import Lake
@@ -24,11 +25,13 @@ from schemas.tables.curation import CURATE_TABLES, CURATION
 from schemas.tables.identity import IDENTITY
 from tests.integration.setting import header_or_none, rows_of, send
 
-STAGES = ("land", "normalise", "curate")
+STAGES = COMMANDS
+MORE = 16
 SMALL_BATCHES: Mapping[str, str] = {"PHL_INGEST_BATCH_MESSAGES": "25", "PHL_CURATE_ROWS": "100"}
 """So small that there are many."""
 
-BATCH_COLUMNS = ("batch_number", "decided_at")
+BATCH_COLUMNS = ("batch_number", "decided_at", "reading")
+"""What tells how rows were made."""
 
 
 @dataclass
@@ -85,6 +88,15 @@ class CityLake:
                 for planned in self.city.messages(count)
             ],
         )
+
+    def send_more(self) -> None:
+        """As many messages as make a batch."""
+        self.send(MORE)
+
+    def ask_again(self) -> None:
+        """All that was landed is to be read again."""
+        done = self.phl("reprocess", "--from", "2020-01-01", "--why", "a trial", "--by", "a test")
+        assert done.code == 0, done.output
 
     def phl(
         self, *arguments: str, fail_point: str | None = None, file_limit: int | None = None, **env: str
