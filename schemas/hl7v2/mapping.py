@@ -125,6 +125,11 @@ class TableMapping:
         }
 
 
+def places(text: str) -> tuple[Place, ...]:
+    """Places written with blanks between them."""
+    return tuple(map(Place.of, text.split()))
+
+
 def mapping(
     table: Table,
     segment: str,
@@ -136,12 +141,11 @@ def mapping(
     constants: Mapping[str, str] | None = None,
 ) -> TableMapping:
     """A mapping written as text: column name → places with blanks between them."""
-    places = {name: tuple(Place.of(place) for place in text.split()) for name, text in columns.items()}
     return TableMapping(
         table,
         segment,
-        MappingProxyType(places),
-        tuple(Place.of(place) for place in version.split()),
+        MappingProxyType({name: places(text) for name, text in columns.items()}),
+        places(version),
         later,
         unless,
         MappingProxyType(dict(constants or {})),

@@ -129,11 +129,15 @@ SUBJECT: tuple[Field, ...] = (
     Field("visit_number", pa.string(), "Visit number.", "PV1-19.1"),
 )
 
-ORDER: tuple[Field, ...] = (
+ORDER_NUMBERS: tuple[Field, ...] = (
     Field("placer_order", pa.string(), "Placer order number.", "OBR-2.1, ORC-2.1"),
     Field("placer_authority", pa.string(), "Namespace of the placer.", "OBR-2.2, OBR-2.3, ORC-2.2, ORC-2.3"),
     Field("filler_order", pa.string(), "Filler order number.", "OBR-3.1, ORC-3.1"),
     Field("filler_authority", pa.string(), "Namespace of the filler.", "OBR-3.2, OBR-3.3, ORC-3.2, ORC-3.3"),
+)
+
+ORDER: tuple[Field, ...] = (
+    *ORDER_NUMBERS,
     Field("order_index", pa.int32(), "Which order of the message, counted from 0."),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.tables.columns import (
+    ORDER_NUMBERS,
     SUBJECT,
     TEXT,
     code,
@@ -20,6 +21,7 @@ CONDITION = normalised(
     "condition",
     "What a message says of a diagnosis or a problem.",
     *SUBJECT,
+    *ORDER_NUMBERS,
     text("stated_in", "Segment that states it: DG1 (diagnosis) or PRB (problem)."),
     text("action_code", "What is done with it (HL7 table 0206 or 0287).", "DG1-21.1, PRB-1.1"),
     text("identifier", "Identifier of this diagnosis or problem.", "DG1-20.1, PRB-4.1"),

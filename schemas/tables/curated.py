@@ -443,12 +443,23 @@ CONDITION_FOLD = RowFold(
             needs="patient_id",
             when=_codes("stated_in", "PRB"),
         ),
+        key(
+            "of-placer-order",
+            "authority:placer_authority placer_order period:event_date",
+            needs="placer_order",
+        ),
+        key(
+            "of-filler-order",
+            "authority:filler_authority filler_order period:event_date",
+            needs="filler_order",
+        ),
         *_of_visit(),
     ),
     deleting=(_codes("action_code", "D DE"),),
     action="action_code",
     members=(_MEMBER, key("code", "code:condition diagnosis_type")),
 )
+"""Problems are the patient's, diagnoses the visit's, and those behind an order's detail the order's."""
 
 PROCEDURE_FOLD = RowFold(
     PROCEDURE,

@@ -6,19 +6,33 @@ is charged for the order.
 
 from __future__ import annotations
 
-from schemas.hl7v2.mapping import Family, triggers
+from dataclasses import replace
+from types import MappingProxyType
+
+from schemas.hl7v2.mapping import Family, places, triggers
 from schemas.hl7v2.mappings.finance import CHARGE_ITEM_FROM_FT1
 from schemas.hl7v2.mappings.order_groups import (
     OBSERVATION_FROM_OBX,
+    ORDER,
     SERVICE_REQUEST_FROM_OBR,
     SERVICE_REQUEST_FROM_ORC,
     SPECIMEN_FROM_SPM,
 )
 from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 from schemas.hl7v2.mappings.pharmacy import MEDICATION_REQUEST_FROM_RXO
+from schemas.hl7v2.mappings.visits import CONDITION_FROM_DG1
+
+CONDITION_OF_ORDER = replace(
+    CONDITION_FROM_DG1,
+    places=MappingProxyType(
+        {**CONDITION_FROM_DG1.places, **{name: places(text) for name, text in ORDER.items()}}
+    ),
+    version=places("ORC-9"),
+)
+"""A DG1 behind an order's detail says why that is ordered: it is the order's, and no word on the visit's own."""
 
 _ORDERS = (
-    *PATIENT_AND_VISIT,
+    *(CONDITION_OF_ORDER if one is CONDITION_FROM_DG1 else one for one in PATIENT_AND_VISIT),
     SERVICE_REQUEST_FROM_OBR,
     SERVICE_REQUEST_FROM_ORC,
     SPECIMEN_FROM_SPM,
