@@ -150,9 +150,12 @@ def check_schema(handle: DeltaTable, table: Table) -> None:
     found = Schema.from_arrow(pa.schema([field.with_nullable(True) for field in pa.schema(handle.schema())]))
     partitions = [table.partition_by] if table.partition_by else []
     if declared != found or list(handle.metadata().partition_columns) != partitions:
+        differ = {field.name for field in declared.fields} ^ {field.name for field in found.fields}
         raise LakeError(
-            "LAKE-SCHEMA", "the table's columns are not those of this program's version", table=table.name
-        )
+            "LAKE-SCHEMA", "the table's columns are not those of this program's version: go on with the version "
+            "that made the lake, or give lake.uri a new place, and what the topics hold is read into it",
+            table=table.name, columns=",".join(sorted(differ)),
+        )  # fmt: skip
 
 
 _BROKEN_OFF = "response body"

@@ -309,6 +309,7 @@ def test_a_table_with_other_columns_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError) as refused:
         lake.create_missing((other,))
     assert refused.value.code == "LAKE-SCHEMA"
+    assert refused.value.coordinates == {"table": RAW.name, "columns": RAW.fields[-1].name}
 
 
 def test_tables_keep_their_logs_and_few_statistics(lake: Lake) -> None:
