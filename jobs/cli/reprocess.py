@@ -49,6 +49,8 @@ def reprocess_command(
         typer.echo(json.dumps({"action": "reprocess", "decisions": [made]}))
     else:
         typer.echo("they are to be read again by the next batches of phl ingest; recorded in ops.decision")
+        if start or end:
+            typer.echo("which they are goes by the time of receipt, not by the messages' own")
 
 
 def _utc(moment: datetime | None) -> datetime | None:
