@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A process for each processor (at most so many), and a file's tests in one of them; those that need Kafka and S3 start their own.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -29,9 +31,9 @@ demo: $(STAMP)  ## a small city, from its messages to a query
 	@$(BIN)/phl demo
 
 test: lint  ## ruff, types, import layers, then all tests
-	@$(BIN)/python -m pytest tests/unit tests/golden
-	@$(BIN)/python -m pytest tests/property
-	@$(BIN)/python -m pytest tests/integration
+	@$(PYTEST) --maxprocesses 4 tests/unit tests/golden
+	@$(PYTEST) --maxprocesses 4 tests/property
+	@$(PYTEST) --maxprocesses 2 tests/integration
 
 lint: $(STAMP)  ## ruff, types and import layers
 	@$(BIN)/ruff check .

@@ -17,9 +17,33 @@ from jobs.services.kafka import start_kafka
 from jobs.services.processes import kill, stop
 from jobs.services.s3 import start_s3
 from jobs.services.state import KafkaRecord, S3Record
+from jobs.soak.tally import Tally
 from lake_layout.location import LakeLocation
 
+SURVIVED = "faults survived"
+VISITED = "fail point visited"
+
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests of faults did, whichever process ran them."""
+    tally = Tally()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, told in getattr(report, "user_properties", ()) if _is_last(report) else ():
+                if name == SURVIVED:
+                    tally.add(*told)
+                elif name == VISITED:
+                    tally.places.add(tuple(told))
+    if tally.faults:
+        for line in ("", *tally.lines(), f"fail points visited: {len(tally.places)}"):
+            terminalreporter.write_line(line)
+
+
+def _is_last(report: object) -> bool:
+    """Whether a report is that of a test's end, which has all that the test told."""
+    return isinstance(report, pytest.TestReport) and report.when == "teardown"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The process that runs the commands, one for all tests here."""
+"""The process that runs the commands, one for all tests here, and what each test did to its lake."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from jobs.soak.tally import Tally
 from jobs.soak.warm import Warm
+from tests.conftest import SURVIVED, VISITED
 
 
 @pytest.fixture(scope="session")
@@ -17,15 +18,11 @@ def warm() -> Iterator[Warm]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """What all tests here did to their lakes; told at the end."""
+    """What a test did to its lake; all of it is told at the end."""
     counted = Tally()
     yield counted
-    plugins = request.config.pluginmanager
-    reporter, capture = plugins.getplugin("terminalreporter"), plugins.getplugin("capturemanager")
-    assert reporter is not None
-    assert capture is not None
-    with capture.global_and_fixture_disabled():
-        for line in ("", *counted.lines(), f"fail points visited: {len(counted.places)}"):
-            reporter.write_line(line)
+    told: list[tuple[str, object]] = request.node.user_properties
+    told += [(SURVIVED, [kind, count]) for kind, count in counted.faults.items()]
+    told += [(VISITED, list(place)) for place in sorted(counted.places)]
