@@ -240,7 +240,7 @@ def _versions(fold: Fold, rows: pa.Table, sources: Sources, aliases: pa.Table) -
     scope = subject = np.zeros(count, np.int64)
     register = np.full(count, Register.FINAL, np.int8)
     if isinstance(fold, RowFold):
-        scope = hasher.joined(fold.scope).view(np.int64) if fold.scope is not None else scope
+        scope = hasher.first(fold.scopes).view(np.int64)
         parts = [hasher.part(name, Part.VALUE) for name in fold.subject]
         subject = mixed(*parts).view(np.int64) if parts else subject
         if fold.status is not None:
@@ -333,8 +333,9 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
     state = _with(_versions(fold, mapped, sources, aliases), "echo", pa.array(np.ones(count, bool)))
     if isinstance(fold, FieldFold) or not echo.resets:
         return state
-    group = hasher.joined(fold.scope).view(np.int64) if fold.scope is not None else np.zeros(count, np.int64)
-    state = _with(state, "group_hash", pa.array(group))
+    state = _with(state, "group_hash", pa.array(hasher.first(fold.scopes).view(np.int64)))
+    if fold.status is not None and echo.status is not None:
+        state = _with(state, fold.status.column, pa.array([echo.status] * count, pa.string()))
     return _with(state, "register", pa.array(np.full(count, Register.RESET, np.int8)))
 
 

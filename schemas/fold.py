@@ -148,6 +148,7 @@ class Echo:
         also: what its rows must be besides.
         resets: in a row fold, whether they take back what came before; else they go to the register that their status
             tells, such as that of what deletes whatever comes later.
+        status: the status that those stand for which have none of their own.
     """
 
     table: str
@@ -155,6 +156,7 @@ class Echo:
     columns: Mapping[str, str]
     also: Codes | None = None
     resets: bool = True
+    status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class RowFold:
         keys: ways to name the thing, tried in turn; then each row is a thing of its own.
         groups: ways to name a group of lines within the thing; a later version replaces all lines of a group. None:
             the thing is its only group.
-        scope: what a group belongs to, named like a group; what is taken back there is taken back in the group.
+        scopes: ways to name what a group belongs to; what is taken back there is taken back in the group.
         subject: columns of whom it is said; a reset acts only on what was said of the same.
         status: which register a row goes to.
         value: columns that a status without a value takes from elsewhere, and that a reset empties.
@@ -182,7 +184,7 @@ class RowFold:
     table: Table
     keys: tuple[Key, ...]
     groups: tuple[Key, ...] = ()
-    scope: Key | None = None
+    scopes: tuple[Key, ...] = ()
     subject: tuple[str, ...] = ()
     status: Status | None = None
     value: tuple[str, ...] = ()
@@ -194,7 +196,7 @@ class RowFold:
     members: tuple[Key, ...] = ()
 
     def __post_init__(self) -> None:
-        keys = (*self.keys, *self.groups, *self.members, *([self.scope] if self.scope else []))
+        keys = (*self.keys, *self.groups, *self.members, *self.scopes)
         columns = [
             *self.subject,
             *self.value,

@@ -143,9 +143,26 @@ REPORT_FOLD = RowFold(
     shows_reset=True,
 )
 
+_CONTENT = key("content", "document_id", needs="document_id")
+
+
+def _withdrawn_document(triggers: str, number: str, authority: str) -> Echo:
+    """Events of documents that take back what a document said: its own, or its successor's."""
+    return Echo(
+        DOCUMENT_REFERENCE.name,
+        _codes("trigger", triggers),
+        MappingProxyType(
+            {"document_id": number, "document_authority": authority, "patient_id": "patient_id",
+             "patient_authority": "patient_authority"}
+        ),
+        status="D",
+    )  # fmt: skip
+
+
 OBSERVATION_FOLD = RowFold(
     OBSERVATION,
     (
+        key("document", "authority:document_authority document_id", needs="document_id"),
         key(
             "given",
             "authority:filler_authority filler_order placer_order patient_id event_time",
@@ -157,6 +174,7 @@ OBSERVATION_FOLD = RowFold(
         *_order("specimen_time", more="specimen_id specimen_type"),
     ),
     groups=(
+        _CONTENT,
         key(
             "measured",
             "observation_code sub_id",
@@ -166,7 +184,7 @@ OBSERVATION_FOLD = RowFold(
         key("instance", f"{_REPORT} instance_authority instance_id", needs="instance_id"),
         key("lines", f"{_REPORT} code:observation sub_id"),
     ),
-    scope=key("report", _REPORT),
+    scopes=(_CONTENT, key("report", _REPORT)),
     subject=_SUBJECT,
     status=_RESULT_STATUS,
     value=_RESULT_VALUE,
@@ -179,12 +197,15 @@ OBSERVATION_FOLD = RowFold(
                 | {"specimen_time": "effective_time", "status": "status", "report_status": "status"}
             ),
         ),
+        _withdrawn_document("T11", "document_id", "document_authority"),
+        _withdrawn_document("T09 T10", "parent_document_id", "parent_document_authority"),
     ),
     shows_reset=True,
 )
 """Several OBX of equal code and sub-id are the lines of one result. What takes a report back takes back its
 observations up to its version, whatever their own status says. What is observed when medication is given is of that
-giving, not one result of the order."""
+giving, not one result of the order. What a document says is one thing, which each event that brings it states anew; it
+is gone (D) once the document is cancelled or another one has taken its place."""
 
 _CONTROL = Events(
     "state",

@@ -126,6 +126,8 @@ OBSERVATION = normalised(
     text("parent_code_system", "Coding system of that code.", "OBR-26.1.3"),
     text("parent_sub_id", "Sub-id of the result its order belongs to.", "OBR-26.2"),
     text("parent_value", "Value of the result its order belongs to.", "OBR-26.3"),
+    text("document_id", "Document that it is the content of.", "TXA-12.1"),
+    text("document_authority", "Name space of that document's id.", "TXA-12.2, TXA-12.3"),
     many("notes", TEXT, "Comments on the line.", "NTE-3"),
     text(
         "instrument_status",

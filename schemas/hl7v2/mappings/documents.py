@@ -6,7 +6,10 @@ cancels.
 
 from __future__ import annotations
 
-from schemas.hl7v2.mapping import Family, code, mapping, practitioner, triggers
+from dataclasses import replace
+from types import MappingProxyType
+
+from schemas.hl7v2.mapping import Family, code, mapping, places, practitioner, triggers
 from schemas.hl7v2.mappings.order_groups import OBSERVATION_FROM_OBX, SERVICE_REQUEST_FROM_OBR
 from schemas.hl7v2.mappings.patients import PATIENT_AND_VISIT
 from schemas.hl7v2.mappings.visits import VISIT
@@ -63,6 +66,19 @@ DOCUMENT_REFERENCE_FROM_TXA = mapping(
     version="EVN-2",
 )
 
+CONTENT_FROM_OBX = replace(
+    OBSERVATION_FROM_OBX,
+    places=MappingProxyType(
+        {
+            **OBSERVATION_FROM_OBX.places,
+            "document_id": places("TXA-12.1"),
+            "document_authority": places("TXA-12.2 TXA-12.3"),
+        }
+    ),
+    version=places("EVN-2"),
+)
+"""What a document says is of that document, whatever order it answers, and of the version that the event is of."""
+
 FAMILIES: tuple[Family, ...] = (
     Family(
         "MDM",
@@ -71,7 +87,7 @@ FAMILIES: tuple[Family, ...] = (
             *PATIENT_AND_VISIT,
             DOCUMENT_REFERENCE_FROM_TXA,
             SERVICE_REQUEST_FROM_OBR,
-            OBSERVATION_FROM_OBX,
+            CONTENT_FROM_OBX,
         ),
         "Documents and their states, with and without their content.",
         "HL7 v2.5.1 §9.5",
