@@ -1,4 +1,4 @@
-"""``curated_coded.observation``: what is so now, with LOINC code, UCUM unit and the value in the concept's unit.
+"""``curated_coded.*``: observations with LOINC code, UCUM unit and the value in the concept's unit.
 
 Observations keep code and unit as sent; ``ops.coding`` says what each combination of them means, so that a map that is
 loaded later changes no observation.
@@ -6,17 +6,19 @@ loaded later changes no observation.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
+
+from schemas.table import Field, Table
 from schemas.tables.coding import CODING
-from schemas.tables.curated import OBSERVATION_FOLD, curated
+from schemas.tables.curated import HIDDEN, OBSERVATION_FOLD, curated
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     import duckdb
-
-    from schemas.table import Table
 
 CURATED_OBSERVATION: Final = curated(OBSERVATION_FOLD)
 
@@ -45,17 +47,61 @@ _DAY: Final = f"coalesce(CAST(effective_time + {_MINUTES} AS DATE), event_date)"
 """The local day of an observation: barcodes come round again on another."""
 
 
-def show_coded(connection: duckdb.DuckDBPyConnection, tables: Collection[Table]) -> None:
+_SAID = ("loinc", "loinc_display", "loinc_from", "ucum_unit", "canonical_unit")
+_WHY = ("code_reason", "unit_reason")
+
+
+def _coding(names: Collection[str]) -> tuple[Field, ...]:
+    fields = {field.name: field for field in CODING.fields}
+    return tuple(replace(fields[name], nullable=True) for name in names)
+
+
+_CODED: Final = (
+    *(replace(field, nullable=True) for field in CURATED_OBSERVATION.fields if field.name not in HIDDEN),
+    *_coding(_SAID),
+    Field("value_canonical", pa.float64(), "The value in canonical_unit."),
+    *_coding(_WHY),
+)
+
+CODED: Final = Table(
+    name="curated_coded/observation",
+    doc="Observations with LOINC code, UCUM unit and the value in the unit that the concept is compared in.",
+    fields=_CODED,
+)
+
+RESULT: Final = Table(
+    name="curated_coded/result",
+    doc="The same, each result once: instruments' only where no laboratory system has released them.",
+    fields=_CODED,
+)
+
+MEASURED: Final = Table(
+    name="curated_coded/instrument_observation",
+    doc="What instruments say, and whether a laboratory system has released it.",
+    fields=(
+        *_CODED,
+        Field("released", pa.bool_(), "Whether a result of that specimen, day and code is released."),
+    ),
+)
+
+
+def show_coded(connection: duckdb.DuckDBPyConnection, tables: Collection[Table]) -> list[Table]:
     """Make the views, where all that it takes is shown already.
 
     Args:
         connection: with views of the tables.
         tables: which there are.
+
+    Returns:
+        The views that were made.
     """
-    if {CURATED_OBSERVATION.name, CODING.name} <= {table.name for table in tables}:
-        connection.execute("CREATE SCHEMA IF NOT EXISTS curated_coded")
-        connection.execute(f"CREATE VIEW curated_coded.observation AS {coded_sql()}")
-        connection.execute(f"CREATE VIEW curated_coded.instrument_observation AS {instrument_sql()}")
+    if not {CURATED_OBSERVATION.name, CODING.name} <= {table.name for table in tables}:
+        return []
+    connection.execute("CREATE SCHEMA IF NOT EXISTS curated_coded")
+    queries = {CODED: coded_sql(), MEASURED: instrument_sql(), RESULT: result_sql()}
+    for view, sql in queries.items():
+        connection.execute(f"CREATE VIEW {view.view_name} AS {sql}")
+    return [*queries]
 
 
 def coded_sql() -> str:
@@ -82,6 +128,15 @@ def instrument_sql() -> str:
           WHERE status IN {_FINAL} AND specimen_id IN (SELECT specimen_id FROM measured)
         )
         SELECT *, {_is_released("observation_code")} OR {_is_released("loinc")} AS released FROM measured
+    """  # noqa: S608 - our names
+
+
+def result_sql() -> str:
+    """The query of ``curated_coded.result``: a released result supersedes the instrument's."""
+    return f"""
+        SELECT * FROM curated_coded.observation WHERE status IS DISTINCT FROM '{INSTRUMENT}'
+        UNION ALL
+        SELECT * EXCLUDE (released) FROM curated_coded.instrument_observation WHERE NOT released
     """  # noqa: S608 - our names
 
 

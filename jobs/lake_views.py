@@ -145,9 +145,9 @@ def lake_views(
                 connection.execute(f"CREATE VIEW {ORDER_ALIAS.view_name} AS {order_alias_sql()}")
                 opened.append(View(ORDER_ALIAS, None, made_of_others=True))
             persons = show_persons(connection, [view.table for view in opened])
-            show_coded(connection, [view.table for view in opened])
+            coded = show_coded(connection, [view.table for view in opened])
             imaging = show_imaging(connection, [view.table for view in opened])
-            opened += [View(table, None, made_of_others=True) for table in (*persons, *imaging)]
+            opened += [View(table, None, made_of_others=True) for table in (*persons, *coded, *imaging)]
             _lock(connection)
             yield LakeViews(connection, {view.table.name: view for view in opened})
         finally:

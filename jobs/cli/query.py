@@ -56,7 +56,8 @@ def query_command(
 
     Tables are read only. curated.* show what is so now; curated_now.* the same with what no batch has folded in yet;
     curated_person.* the same with the person (person_id, as in curated.person) that each row is about;
-    curated_coded.observation the same with LOINC codes, UCUM units and values in the concept's own unit.
+    curated_coded.observation the same with LOINC codes, UCUM units and values in the concept's own unit,
+    curated_coded.result of these each result once, be it measured or released.
     With --known-at or --true-at, or both, curated.* show what was so then; all other tables are as they are.
 
     Exit code 2: the SQL is wrong.

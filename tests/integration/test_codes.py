@@ -361,6 +361,15 @@ def test_an_instruments_result_is_released_by_one_of_the_same_specimen_and_day(l
     assert coded(lake, "event_date, observation_code, released", "instrument_observation") == [
         (date(2026, 3, 10), "GLU", True), (date(2026, 3, 10), "NA", False), (date(2026, 3, 20), "GLU", False),
     ]  # fmt: skip
+    assert coded(lake, "event_date, observation_code, status", "result") == [
+        (date(2026, 3, 10), "GLU", "F"), (date(2026, 3, 10), "NA", "instrument"),
+        (date(2026, 3, 20), "GLU", "instrument"),
+    ]  # fmt: skip
+    with lake_views(lake.lake) as views:
+        for table in (one.table for one in views.views.values()):
+            if table.name.startswith("curated_coded/"):
+                shown = views.connection.execute(f"DESCRIBE {table.view_name}").fetchall()
+                assert [row[0] for row in shown] == [field.name for field in table.fields]
 
 
 def test_the_documented_join_is_the_one_that_is_used() -> None:
