@@ -128,6 +128,10 @@ def _check_uids(header: Header, study_uid: str | None, series_uid: str | None) -
     for uid, tag in ((header.named.uid, 0x00080018), (study_uid, _STUDY_UID), (series_uid, _SERIES_UID)):
         if uid is not None and (len(uid) > 64 or not set(uid) <= _OF_UIDS):
             odd.append(("DICOM-UID-INVALID", tag))
+    for tag in (_STUDY_UID, _SERIES_UID, 0x00080018):  # the first of several is used
+        element = header.elements.get(tag)
+        if element is not None and len(header.values.texts(element)) > 1:
+            odd.append(("DICOM-UID-INVALID", tag))
 
 
 _OF_UIDS = frozenset("0123456789.")

@@ -7,7 +7,9 @@ times and the years that are taken are the same for a file as for a message.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +18,8 @@ from pipelines.hl7v2.decode import I64, U8, buffers
 from pipelines.hl7v2.locate import Spans
 from pipelines.hl7v2.times import NO_OFFSET, Clock, Times, read_times
 from pipelines.kernel import kernel
-from schemas.lab.result_file import DIRECTIVES
+from pipelines.lab.values import mapped
+from schemas.lab.result_file import DIRECTIVES, SERIAL
 
 Steps = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 Digits = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
@@ -46,6 +49,21 @@ def _program(forms: tuple[str, ...]) -> tuple[Steps, I64]:
     return np.array(steps, np.int64).reshape(len(steps), 3), np.array(begins, np.int64)
 
 
+_SERIAL_WRITTEN = "%Y-%m-%d~%H:%M:%S.%f"
+"""What a serial number is written as, to be read like others: a form that nobody else writes."""
+_SERIAL = re.compile(r"[1-9]\d{3,5}(?:\.\d+)?", re.ASCII)
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - local time, whatever the zone
+_MILLISECOND = 86_400_000
+
+
+def _of_serial(text: str) -> str:
+    """A spreadsheet's number of days as date and time to the millisecond, which is what its doubles tell."""
+    if not _SERIAL.fullmatch(text):
+        return text
+    when = _EPOCH + timedelta(milliseconds=round(float(text) * _MILLISECOND))
+    return f"{when:%Y-%m-%d~%H:%M:%S}.{when.microsecond // 1000:03}"
+
+
 def read_dates(texts: pa.Array, forms: Sequence[str], zone: str) -> Times:
     """Read the times of a column.
 
@@ -57,6 +75,9 @@ def read_dates(texts: pa.Array, forms: Sequence[str], zone: str) -> Times:
     count = len(texts)
     if texts.null_count == count:
         return Times.never(count)
+    if SERIAL in forms:
+        texts = mapped(texts, _of_serial)
+        forms = [form for form in forms if form != SERIAL] + [_SERIAL_WRITTEN]
     offsets, data = buffers(texts.cast(pa.binary()))
     steps, begins = _program(tuple(forms))
     out = np.zeros((count, _WIDTH), np.uint8)

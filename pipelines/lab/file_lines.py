@@ -193,10 +193,19 @@ def _separated(data: U8, start: int, mapping: ResultFile, room: int) -> Lines:
     for slot, text in enumerate(texts):
         if doubled[slot, :rows][good].any():
             texts[slot] = _single_quotes(text, doubled[slot, :rows][good], mapping.quote)
+    texts = [_shown(text) for text in texts]
     of_position = {position: texts[slot] for slot, position in enumerate(distinct)}
     return Lines(
         line[good], [of_position[position] for position in positions], positions, line[~good], status[~good]
     )  # fmt: skip
+
+
+def _shown(texts: pa.Array) -> pa.Array:
+    """What a spreadsheet shows of ``="0012"``, which is how files keep it from reading bar codes as numbers."""
+    if not pc.any(pc.starts_with(texts, '="')).as_py():
+        return texts
+    shown = pc.replace_substring_regex(texts, r'^="([^"]*)"$', r"\1")
+    return pc.if_else(pc.equal(shown, ""), pa.scalar(None, pa.string()), shown)
 
 
 def _of_rows(low: Grid, high: Grid, rows: int, good: Bools) -> tuple[Grid, Grid]:

@@ -39,7 +39,7 @@ from schemas.tables.normalised import (
     SERVICE_REQUEST,
     SPECIMEN,
 )
-from schemas.tables.structures import IDENTIFIER
+from schemas.tables.structures import ENTITY, IDENTIFIER
 
 MESSAGE_TYPE: Final = "LAB^FILE"
 TABLES = (PATIENT, SPECIMEN, SERVICE_REQUEST, DIAGNOSTIC_REPORT, OBSERVATION, FINDING)
@@ -408,9 +408,22 @@ class _Read:
             "observer_family_name": self._text("performer_name"),
             "performing_organization": self._text("organization"),
             "method": self._text("method"),
+            **self._equipment(),
         }
         made = self._long(of_line, codes) if not self.mapping.results else self._wide(of_line, codes)
         return self._apart(made)
+
+    def _equipment(self) -> dict[str, pa.Array]:
+        """The instrument, where a column or a constant says it."""
+        device = self.texts.get("device")
+        if device is None or device.null_count == len(device):
+            return {}
+        entities = pa.StructArray.from_arrays(
+            [device.drop_null(), pa.nulls(len(device) - device.null_count, pa.string())], fields=list(ENTITY)
+        )
+        return {
+            "equipment": pa.ListArray.from_arrays(_lists(device).offsets, entities, mask=device.is_null())
+        }
 
     def _long(self, of_line: dict[str, pa.Array], codes: pa.Array) -> pa.Table:
         """A line is a result."""

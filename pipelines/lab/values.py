@@ -18,7 +18,10 @@ from pipelines.hl7v2.locate import Spans
 from pipelines.hl7v2.numbers import read_numbers
 from pipelines.lab.file_lines import HALF_WIDTH
 
-_NUMBER = r"([+-]?(?:\d+\.?\d*|\.\d+))"
+_NUMBER = r"([+-]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d{1,2})?|\d+(?:[eE][+-]\d{1,2})?))"
+"""With an exponent where that is told from a code such as ``1E5``: by its sign, or a decimal point before it."""
+_POWER = re.compile(r"(?<=\d)\s*[×xX*]\s*10(?:\^([+-]?\d{1,2})|([⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))\Z", re.ASCII)
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _PLAIN = re.compile(rf"{_NUMBER}\Z", re.ASCII)
 _LIMIT = re.compile(rf"(<=|>=|<|>|≤|≥|≦|≧)\s*{_NUMBER}\Z", re.ASCII)
 _RANGE = re.compile(rf"{_NUMBER}\s*(?:-{{1,2}}|~|–|—|〜|至)\s*{_NUMBER}\Z", re.ASCII)
@@ -44,6 +47,9 @@ def read_value(text: str, decimal: str = ".") -> Value:
     plain = text.translate(HALF_WIDTH).strip()
     if decimal == ",":
         plain = plain.replace(".", "\0").replace(",", ".")
+    if found := _POWER.search(plain):
+        power = int((found[1] or found[2]).translate(_RAISED))
+        plain = f"{plain[: found.start()]}e{power:+}"
     if _PLAIN.match(plain):
         return float(plain), None, None, None, None
     if limit := _LIMIT.match(plain):

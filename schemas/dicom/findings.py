@@ -31,8 +31,8 @@ DICOM_FINDINGS: tuple[Finding, ...] = (
     Finding("DICOM-LENGTH-ODD", _N, "A value has an odd length.", "PS3.5 §7.1.1"),
     Finding("DICOM-ORDER", _N, "Elements are not in the order of their tags.", "PS3.5 §7.1"),
     Finding("DICOM-TAG-REPEATED", _W, "An element is there several times; the first one was used.", "PS3.5 §7.1"),
-    Finding("DICOM-UID-INVALID", _W, "A UID has other characters than digits and dots, or more than 64 of them.",
-            "PS3.5 §9.1"),
+    Finding("DICOM-UID-INVALID", _W, "A UID has other characters than digits and dots, or more than 64 of them; or "
+            "several stand where one does, of which the first was used.", "PS3.5 §9.1"),
     Finding("DICOM-UID-FROM-META", _W, "The data set has no SOP Instance UID; that of the file meta information was "
             "used.", "PS3.3 §C.12.1"),
     Finding("DICOM-STUDY-MISSING", _W, "The instance names no study, or no series.", "PS3.3 §C.7.2.1"),

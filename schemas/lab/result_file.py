@@ -75,6 +75,7 @@ _TARGETS = (
     Target("performer_name", "Who answers for the result: name."),
     Target("organization", "The laboratory that made it."),
     Target("method", "Method."),
+    Target("device", "Instrument."),
     Target("comment", "Comment on the result."),
 )
 
@@ -94,9 +95,13 @@ STATUSES = frozenset("FPCAURISXWDBNOVM")
 
 DATES = (
     "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M",
-    "%Y/%m/%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d",
+    "%Y/%m/%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z",
+    "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f",
 )  # fmt: skip
 """Forms of dates and times that are tried, in this order, where a mapping names none."""
+
+SERIAL = "serial"
+"""In the place of a form: days since 30 December 1899, as spreadsheets keep dates (46082.5)."""
 
 DIRECTIVES = MappingProxyType({"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2, "f": 6, "z": 5})
 """Directives of a form of dates, and the most digits of each. A number may have fewer where no digit follows it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -162,6 +163,25 @@ def test_delimiters_behind_the_last_column_are_no_columns() -> None:
     assert bad(parsed) == [(3, "LAB-LINE-COLUMNS", None)]
 
 
+def test_what_spreadsheets_write() -> None:
+    mapping = replace(
+        MAPPING, dates=("%Y-%m-%d", "serial"), columns=(*MAPPING.columns, Column("device", "Device"))
+    )
+    parsed = read(
+        f"{HEAD},Device\n"
+        '="0012",P1,GLU,="5.1",F,46082.416666667,33000,A1\n="",P1,ALT,6,F,2026-03-02,,\nB3,P1,AST,7,F,46082.5.1,,\n',
+        mapping,
+    )
+    assert bad(parsed) == [(4, "LAB-LINE-TIME", 6)]
+    issued = datetime(2026, 3, 1, 10, tzinfo=ZoneInfo("Asia/Shanghai"))
+    wanted = ("filler_order", "value_number", "issued_time", "equipment")
+    assert rows(parsed, "observation", *wanted) == [
+        ("0012", 5.1, issued, [{"id": "A1", "namespace": None}]),
+        (None, 6.0, datetime(2026, 3, 2, tzinfo=ZoneInfo("Asia/Shanghai")), None),
+    ]
+    assert ("P1", date(1990, 5, 7)) in rows(parsed, "patient", "patient_id", "birth_date")
+
+
 def test_columns_by_number_and_the_usual_count_of_columns() -> None:
     mapping = replace(
         MAPPING,
@@ -292,6 +312,14 @@ VALUES: tuple[tuple[str, Value], ...] = (
     ("2026-03-01", NOTHING),
     ("10⁹", NOTHING),
     ("1e5", NOTHING),
+    ("1.25E+03", (1250.0, None, None, None, None)),
+    ("<5.00e+02", (500.0, "<", None, None, None)),
+    ("1E-2", (0.01, None, None, None, None)),
+    ("12.34E5", (1_234_000.0, None, None, None, None)),
+    ("1.2×10^5", (120_000.0, None, None, None, None)),
+    ("＜1.0×10³", (1000.0, "<", None, None, None)),
+    ("2*10^-3", (0.002, None, None, None, None)),
+    ("2 x 106", NOTHING),
     ("5.1.2", NOTHING),
     ("++", NOTHING),
     ("٣", NOTHING),  # a digit, but not of ours
