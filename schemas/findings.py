@@ -301,26 +301,26 @@ LAB_ASTM_FINDINGS: tuple[Finding, ...] = (
         "LAB-ESCAPE",
         Severity.NOTICE,
         "An escape is none of the standard's; it is left as it was sent.",
-        "LIS2-A2 §5.4.6",
+        "LIS2-A2 §5",
     ),
-    Finding("LAB-CONTROL-CHARACTER", Severity.WARNING, "A record has NUL characters.", "LIS2-A2 §5.1"),
+    Finding("LAB-CONTROL-CHARACTER", Severity.WARNING, "A record has NUL characters.", "LIS2-A2 §5"),
     Finding(
         "LAB-RECORD-UNKNOWN",
         Severity.WARNING,
         "A record is of no type that the standard has; it is kept as it was sent.",
-        "LIS2-A2 §5.2",
+        "LIS2-A2 §5",
     ),
     Finding(
         "LAB-NESTING",
         Severity.WARNING,
         "A record stands where its type does not belong: O without P, R without O, or a second H.",
-        "LIS2-A2 §5.3",
+        "LIS2-A2 §5",
     ),
     Finding(
         "LAB-SEQUENCE",
         Severity.NOTICE,
         "The record's sequence number does not follow that of the one before.",
-        "LIS2-A2 §5.5",
+        "LIS2-A2 §5",
     ),
     Finding(
         "LAB-NO-TERMINATOR",
@@ -352,7 +352,7 @@ LAB_ASTM_FINDINGS: tuple[Finding, ...] = (
         "LAB-RECORD-TIME",
         Severity.WARNING,
         "A date or time is not written as the standard says.",
-        "LIS2-A2 §5.6.2",
+        "LIS2-A2 §5",
     ),
 )
 """Findings on messages of laboratory instruments; the place is the record's."""

@@ -1,4 +1,4 @@
-"""Frames of the link between an instrument and its host (ASTM E1381-95 §6.3, CLSI LIS1-A §8.3), without I/O.
+"""Frames of the link between an instrument and its host (ASTM E1381-95 §6.3, CLSI LIS1-A), without I/O.
 
 A frame is ``STX FN text ETB|ETX C1 C2 CR LF``: FN is a digit from 0 to 7, C1 C2 are the sum of all bytes from FN to
 ETB or ETX modulo 256 in hexadecimal. Between frames stand single bytes: ENQ, ACK, NAK, EOT. None of these bytes is
@@ -45,10 +45,10 @@ STX, ETX, EOT, ENQ, ACK, LF, CR, NAK, ETB = (
 )
 
 FRAME_TEXT = 240
-"""Bytes of text in a frame that we send: what every receiver takes (E1381-95 §6.3.1.2)."""
+"""Bytes of text in a frame that we send: what every receiver takes (E1381-95 §6.3.1)."""
 
 LARGEST_FRAME_TEXT = 64_000
-"""Bytes of text in a frame that we take (LIS1-A §8.3.1: 64,000 characters with what stands around it)."""
+"""Bytes of text in a frame that we take (LIS1-A: 64,000 characters with what stands around it)."""
 
 NUMBERS = 8
 GARBAGE_LIMIT = 64 * 1024

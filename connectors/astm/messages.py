@@ -139,7 +139,7 @@ def is_ended(message: bytes) -> bool:
 
 
 def delimiters(message: bytes) -> bytes:
-    """Those that H declares (field, repeat, component, escape), else the usual ones (LIS2-A2 §5.4)."""
+    """Those that H declares (field, repeat, component, escape), else the usual ones (LIS2-A2 §5)."""
     declared = message.lstrip(_NOTHING)[1:5]
     usable = message.lstrip(_NOTHING).startswith(b"H") and len(set(declared)) == len(_USUAL_DELIMITERS)
     return declared if usable and CR not in declared else _USUAL_DELIMITERS
@@ -194,7 +194,7 @@ def asks(message: bytes) -> bool:
 
 
 def no_information(query: bytes, now: datetime) -> bytes:
-    """The answer to a query where there is nothing to offer: H and L with the code I (LIS2-A2 §5, §13).
+    """The answer to a query where there is nothing to offer: H and L with the code I (LIS2-A2 §6, §12).
 
     Args:
         query: the message that asked; its delimiters and version are used, its sender (H-5) is the receiver (H-10).

@@ -1,4 +1,4 @@
-"""One end of a line between an instrument and its host (ASTM E1381-95 §6, CLSI LIS1-A §8), without I/O or clock.
+"""One end of a line between an instrument and its host (ASTM E1381-95 §6, CLSI LIS1-A), without I/O or clock.
 
 Both ends are the same machine, and each can send. It is told bytes and the time, and says what to send, what came in
 and until when it may be left alone::
@@ -21,7 +21,7 @@ What becomes of what is out of the ordinary, besides the faults of frames (``con
 ======================================  ============================================================================
 what comes in                           outcome
 ======================================  ============================================================================
-a broken frame                          NAK; after six resends of it (§6.5.1.2) no more answers until EOT, and what
+a broken frame                          NAK; after six resends of it (§6.5.1) no more answers until EOT, and what
                                         came of the message is dropped (``RESENDS``)
 the number of the last frame again,     ACK, and the frame is dropped (``REPEATED``): its answer was lost
 with the same text
@@ -37,11 +37,11 @@ that was refused, or silence
 the next H without an L before          the message ends there (``NO_TERMINATOR``), and is kept as it is
 ENQ between frames                      no answer: the first byte of a frame may have been garbled, and an ACK would
                                         be taken for that frame's. ENQ again, with nothing between: a new session
-ENQ while busy                          NAK (``BUSY``), to be tried again after 10 s (§6.2.2)
-ENQ as the answer to ENQ                contention (§6.2.7.1): the instrument tries again after 1 s, the host yields
+ENQ while busy                          NAK (``BUSY``), to be tried again after 10 s (§6.2)
+ENQ as the answer to ENQ                contention (§6.2): the instrument tries again after 1 s, the host yields
                                         and tries again after 20 s
 garbage as an answer                    passed over: an answer counted twice would acknowledge a frame too many
-EOT as the answer to a frame            ACK, and the wish to stop (§6.5.3): we stop after the message's last frame,
+EOT as the answer to a frame            ACK, and the wish to stop (§6.3.5): we stop after the message's last frame,
                                         and go on after 15 s
 ======================================  ============================================================================
 """
@@ -75,7 +75,7 @@ from connectors.astm.frame import (
 from connectors.astm.messages import Joiner, is_ended
 
 MOST_RESENDS = 6
-"""A frame is sent so often again before its sender gives up (§6.5.1.2)."""
+"""A frame is sent so often again before its sender gives up (§6.5.1)."""
 
 
 class Role(Enum):
@@ -87,7 +87,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of the standard (§6.5.2, §6.2.7), and how long we wait for a message to be stored.
+    """Seconds of the standard (§6.5.2, §6.2), and how long we wait for a message to be stored.
 
     Attributes:
         reply: for the answer to ENQ or a frame.

@@ -90,7 +90,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
-    """What H declares (LIS2-A2 §5.4, §6.2); an empty one is not used."""
+    """What H declares (LIS2-A2 §5, §6.2); an empty one is not used."""
 
     field: str
     repeat: str
@@ -117,7 +117,7 @@ class Delimiters:
         return cls(*found), usual
 
     def unescape(self, text: str) -> tuple[str, bool]:
-        """A text with its escapes resolved (LIS2-A2 §5.4.6), and whether all were known; others stay as they are."""
+        """A text with its escapes resolved (LIS2-A2 §5), and whether all were known; others stay as they are."""
         if not self.escape or self.escape not in text:
             return text, True
         known = True
@@ -149,7 +149,7 @@ def _escapes(escape: str) -> re.Pattern[str]:
 def whole_records(payload: bytes) -> tuple[bytes, bytes]:
     """The records of a message that are whole, and the beginning of one that was cut off, which only its end can be.
 
-    A record ends with CR (LIS2-A2 §5.4.1); an L record says enough without it, as does a message of nothing but H.
+    A record ends with CR (LIS2-A2 §5); an L record says enough without it, as does a message of nothing but H.
     """
     end = max(payload.rfind(b"\r"), payload.rfind(b"\n")) + 1
     tail = payload[end:].strip(_BLANKS)
@@ -345,7 +345,7 @@ class _Made:
 
 
 def _times(texts: Sequence[str], message: I64, clock: Clock) -> Times:
-    """Times as HL7 writes them, which is how LIS2-A2 does (§5.6.2)."""
+    """Times as HL7 writes them, which is how LIS2-A2 does (§5)."""
     offsets, data = buffers(pa.array(texts, pa.binary()))
     return read_times(data, Spans(offsets[:-1], offsets[1:], len(texts)), message, clock)
 
@@ -528,7 +528,7 @@ class _Reader:
             self.note("LAB-NO-TERMINATOR", None, self.index)
 
     def _count(self, name: str, fields: Record) -> None:
-        """Sequence numbers begin with 1 below each record of a higher level (LIS2-A2 §5.5)."""
+        """Sequence numbers begin with 1 below each record of a higher level (LIS2-A2 §5)."""
         expected = self._expected.get(name, 1)
         said = fields[1].strip() if len(fields) > 1 else ""
         number = int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
