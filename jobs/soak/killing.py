@@ -64,8 +64,8 @@ def kill_everywhere(lake: Killable, schedule: Iterable[Kill], tally: Tally) -> l
 
 
 def _kill(lake: Killable, kill: Kill, tally: Tally) -> bool:
-    lake.changed = lake.changed != kill.changed
     for tried in range(_TRIES):
+        lake.changed = lake.changed != kill.changed  # each time: what was brought in is claimed already
         # what was half done is done by less: it is the first time that counts, then
         place = kill.point if tried else kill.fail_point
         if _run(lake, kill.command, place):

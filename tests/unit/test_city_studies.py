@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.dicom.header import Cut, find_cut
-from jobs.city.studies import ARCHIVES, Image, studies_of
+from jobs.city.studies import ARCHIVES, SENDING, Image, Studies, studies_of
 from pipelines.dicom.modality import DICOM
 from pipelines.fold import read, state_of
 from schemas.source import Sources
@@ -70,3 +70,12 @@ def test_what_is_so_at_the_end_is_what_the_city_knows() -> None:
         count, pictures = found.get(key, (0, 0))
         found[key] = (count + 1, pictures + row["is_image"])
     assert found == {key: one[:2] for key, one in studies.now().items()}
+
+
+def test_studies_may_come_in_portions() -> None:
+    studies = Studies(1)
+    first, second = (
+        {one.expected.control_id for one in studies.images(SENDING, range(at, at + 4))} for at in (1, 5)
+    )
+    assert not first & second
+    assert len({uid for _, uid, _ in studies.now()}) == 8

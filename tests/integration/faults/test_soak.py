@@ -1,4 +1,4 @@
-"""``phl soak``: a listener that dies and a zombie that wakes, in one short round."""
+"""``phl soak``: a listener and ``phl collect`` die and a zombie wakes, in one short round."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.soak.soak import TROUBLES
 from jobs.soak.tally import Tally
 from tests.conftest import ROOT, clean_environment, phl_command
 
-SHORT = ("listener", "zombie")
+SHORT = ("listener", "zombie", "drops")
 """What no other test of this folder lets happen."""
 
 
@@ -25,9 +25,9 @@ def test_a_short_soak(tmp_path: Path, tally: Tally) -> None:
     report = json.loads(done.stdout)
     assert report["rounds"] == 1
     assert report["problems"] == []
-    assert report["messages"] == 30 * len(SHORT)
-    for kind in ("listener killed", "zombie refused"):
-        assert report["faults"][kind] == 1
+    assert report["messages"] == 30 + 30 + 6
+    told = {kind: report["faults"][kind] for kind in ("listener killed", "zombie refused", "collect killed")}
+    assert told == {"listener killed": 1, "zombie refused": 1, "collect killed": 2}
     for kind, count in report["faults"].items():
         tally.add(kind, count)
 
