@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from jobs.soak.schedule import COMMAND, COMMANDS, ENTRY, Kill
@@ -36,13 +37,16 @@ class Killable(Protocol):
         """Ask that messages be read again."""
 
 
-def kill_everywhere(lake: Killable, schedule: Iterable[Kill], tally: Tally) -> list[Kill]:
+def kill_everywhere(
+    lake: Killable, schedule: Iterable[Kill], tally: Tally, say: Callable[[str], object] = lambda _: None
+) -> list[Kill]:
     """Kill stages by a schedule; whatever was left open is left so.
 
     Args:
         lake: whose stages.
         schedule: where, in this order.
         tally: what was done is added.
+        say: told of each stage that is done with.
 
     Returns:
         Those whose places were not come by.
@@ -51,15 +55,14 @@ def kill_everywhere(lake: Killable, schedule: Iterable[Kill], tally: Tally) -> l
         LostError: a command ended with an error.
     """
     missed = []
-    stage = ""
-    for kill in schedule:
-        if kill.stage != stage:
-            stage = kill.stage
-            _bring_work(lake, stage, tally)
-        if ENTRY.get(stage) == kill.point and (stage, kill.point) in tally.places:
-            continue  # where work was brought
-        if not _kill(lake, kill, tally):
-            missed.append(kill)
+    for stage, places in itertools.groupby(schedule, lambda kill: kill.stage):
+        _bring_work(lake, stage, tally)
+        for kill in places:
+            if ENTRY.get(stage) == kill.point and (stage, kill.point) in tally.places:
+                continue  # where work was brought
+            if not _kill(lake, kill, tally):
+                missed.append(kill)
+        say(f"{stage} was killed at {len([one for one, _ in tally.places if one == stage])} places")
     return missed
 
 

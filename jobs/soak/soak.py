@@ -321,7 +321,7 @@ class Soak:
     def kill_stages(self, rng: Random) -> None:
         """Stages die at every fail point."""
         self.since = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
-        missed = kill_everywhere(self, kills(rng.randrange(2**32)), self.tally)
+        missed = kill_everywhere(self, kills(rng.randrange(2**32)), self.tally, self.say)
         for stage in COMMANDS:
             self._through(stage)
         if missed:
