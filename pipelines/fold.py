@@ -313,6 +313,9 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
     rows = rows.filter(pa.array(has_code(rows, echo.when)))
     if echo.also is not None and rows.num_rows:
         rows = rows.filter(pa.array(has_code(rows, echo.also)))
+    if echo.but is not None and rows.num_rows:
+        one, other = (hash_of_texts(rows.column(name)) for name in echo.but)
+        rows = rows.filter(pa.array((one != other) | (one == 0)))
     schema = pa.schema([(one.name, one.type) for one in fold.table.fields])
     origin = {field.name for field in ORIGIN}
     mapped = pa.table(

@@ -149,6 +149,7 @@ class Echo:
         resets: in a row fold, whether they take back what came before; else they go to the register that their status
             tells, such as that of what deletes whatever comes later.
         status: the status that those stand for which have none of their own.
+        but: two columns that must not say the same: nothing takes its own place.
     """
 
     table: str
@@ -157,6 +158,7 @@ class Echo:
     also: Codes | None = None
     resets: bool = True
     status: str | None = None
+    but: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ def _withdrawn_document(triggers: str, number: str, authority: str) -> Echo:
              "patient_authority": "patient_authority"}
         ),
         status="D",
+        but=None if number == "document_id" else ("document_id", number),
     )  # fmt: skip
 
 
@@ -527,6 +528,7 @@ DOCUMENT_FOLD = RowFold(
             _codes("trigger", "T09 T10"),
             MappingProxyType({"document_id": "parent_document_id",
                               "document_authority": "parent_document_authority"}),
+            but=("document_id", "parent_document_id"),
         ),
     ),
 )  # fmt: skip
