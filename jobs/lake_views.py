@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from jobs.coded_views import show_coded
+from jobs.identity_views import IdentityChanges, with_changes
 from jobs.imaging_views import show_imaging
 from jobs.order_alias import ORDER_ALIAS, SAID_IN, order_alias_sql
 from jobs.person_views import show_persons
@@ -68,11 +69,13 @@ class View:
         table: its declaration.
         delta: the handle it is read through; None where the table is not there yet (the view is then empty).
         made_of_others: whether there is no such table, only a view of others.
+        changed: whether rows that its files do not have yet are shown, and others are not.
     """
 
     table: Table
     delta: DeltaTable | None
     made_of_others: bool = False
+    changed: bool = False
 
     @property
     def version(self) -> int | None:
@@ -95,7 +98,7 @@ class LakeViews:
         """How many rows a view shows; None where one would have to reckon it to know."""
         if view.made_of_others:
             return None
-        if view.table not in CURATED:
+        if view.table not in CURATED and not view.changed:
             return view.rows()
         found = self.connection.execute(f"SELECT count(*) FROM {view.table.view_name}").fetchone()  # noqa: S608
         assert found is not None
@@ -128,17 +131,24 @@ def lake_views(
     """
     if then is not None:
         tables = [one for one in tables if one.name in then or not one.name.startswith("curated/")]
+    changes = IdentityChanges.before(lake, tables)
     if at_once:
         with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
             opened = list(pool.map(lambda table: View(table, _open(lake, table)), tables))
     else:
         opened = [View(table, _open(lake, table)) for table in tables]
+    if changes is not None:
+        opened = [replace(view, changed=changes.concern(view.table, view.delta)) for view in opened]
     with tempfile.TemporaryDirectory(prefix="phl-query-") as spill:
         connection = _connection(spill)
         try:
+            if changes is not None:
+                changes.show(connection)
             for view in opened:
                 was = None if then is None else then.get(view.table.name)
                 show(connection, view.table, _dataset(view, leave_out(view)) if was is None else was)
+                if view.changed and view.delta is not None:
+                    show_changed(connection, view.table, view.delta)
                 if view.table.name in now:
                     show_now(connection, view.table, now[view.table.name])
             if then is None and {*SAID_IN, *CURATED} <= {*tables}:
@@ -191,6 +201,13 @@ def show(connection: duckdb.DuckDBPyConnection, table: Table, rows: ds.Dataset |
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{layer}"')
     what = f'{_columns(table)} FROM "{layer}_{name}_files" {"WHERE shown" if table in CURATED else ""}'
     connection.execute(f'CREATE VIEW "{layer}"."{name}" AS SELECT {what}')
+
+
+def show_changed(connection: duckdb.DuckDBPyConnection, table: Table, delta: DeltaTable) -> None:
+    """Let a view of a table of identity show what was changed too; the changes are shown already."""
+    layer, name = table.view_name.split(".", 1)
+    rows = with_changes(table, f"{layer}_{name}_files", delta)
+    connection.execute(f'CREATE OR REPLACE VIEW "{layer}"."{name}" AS {rows}')
 
 
 def show_now(connection: duckdb.DuckDBPyConnection, table: Table, now: Now) -> None:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -47,11 +47,13 @@ from lake_layout.place import check_place
 from lake_layout.sorted_runs import IndexLocation
 from lake_layout.stage import Plan, Progress, Stage, begin_batch, commit_table
 from pipelines import read_again
+from pipelines.costs import Costs
 from pipelines.curate import Batch as CurateBatch
 from pipelines.curate import Curate
 from pipelines.helpers import helpers
 from pipelines.identify import Batch as IdentityBatch
 from pipelines.identify import Identify
+from pipelines.identity_apply import apply_what_waits, apply_where_due
 from pipelines.land import Land
 from pipelines.normalise import Normalise
 from pipelines.parts import parts_side_by_side, to_bytes
@@ -346,11 +348,22 @@ def identify_batch(context: Context) -> Outcome | None:
     plan = functools.partial(_next_rows, context, STATING, identification.progress_id, most)
     claim = begin_batch(lake, stage, plan, code_hash(context.sources, stage.name))
     if claim is None:
+        apply_where_due(lake, context.index)
         return None
     fail_point("identity-claimed")
     batch = IdentityBatch(lake, claim, context.sources, context.index)
     rows = sum(file.rows for files in batch.files().values() for file in files)
-    return _run(context, claim, Identify(batch), rows)
+    outcome = _run(context, claim, Identify(batch), rows)
+    began, costs = time.monotonic(), Costs()
+    with costs.step("apply"):
+        apply_where_due(lake, context.index)
+    counters = {**outcome.counters, **{PREFIX + name: cost // 1000 for name, cost in costs.items()}}
+    return replace(outcome, seconds=outcome.seconds + time.monotonic() - began, counters=counters)
+
+
+def identity_idle(context: Context) -> None:
+    """Bring changes of who is who that wait too long into its tables."""
+    apply_what_waits(context.lake, context.index)
 
 
 def identify_lag(context: Context) -> int:

@@ -21,6 +21,7 @@ from jobs.run_stages import (
     curate_lag,
     identify_batch,
     identify_lag,
+    identity_idle,
     land_batch,
     land_lag,
     normalise_batch,
@@ -41,6 +42,9 @@ STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context],
     "codes": (codes_batch, codes_lag),
 }
 """Stage → (run one batch, how many messages, or rows of tables, are left)."""
+
+IDLE: dict[str, Callable[[Context], None]] = {"identity": identity_idle}
+"""Stage → what it does while nothing is left for it."""
 
 BESIDE = {"curate": ("curate", "identity", "codes")}
 """Stages whose batches one worker runs in turn."""
@@ -96,6 +100,8 @@ class Lane:
                 self.upkeep.after(self.context, outcome)
                 looked_at = time.time()
                 left = lag(self.context)
+        elif self.stage in IDLE:
+            IDLE[self.stage](self.context)
         self.metrics.lag(left, looked_at)
         return left, took
 

@@ -7,14 +7,14 @@ from collections import Counter
 import structlog
 
 from jobs.curated_progress import identified_up_to
-from lake_layout.claims import GENERATIONS, batch_app_id, claim_app_id
+from lake_layout.claims import batch_app_id
 from lake_layout.lake import Lake
 from lake_layout.live_files import live_files
-from lake_layout.reading import read_file
 from pipelines.identify import everything, texts_of
+from pipelines.identity_changes import applied_up_to, rows_now
 from quality.differences import Difference
 from schemas.source import Sources
-from schemas.tables.identification import IDENTIFICATION, STAGE, STATING
+from schemas.tables.identification import IDENTIFICATION, IDENTITY_CHANGE, STAGE, STATING
 
 log = structlog.get_logger(__name__)
 
@@ -40,18 +40,14 @@ def verify_identity(lake: Lake, sources: Sources) -> list[Difference]:
     }
     expected = everything(lake, sources, paths)
     batch = int(lake.open(IDENTIFICATION).transaction_version(batch_app_id(STAGE)) or 0)
+    changes = lake.open(IDENTITY_CHANGE)
     found: list[Difference] = []
     for table, rows in expected:
-        handle = lake.open(table)
-        mark = int(handle.transaction_version(claim_app_id(STAGE)) or 0)
-        if mark // GENERATIONS > batch:
+        if applied_up_to(lake.open(table)) > batch:
             log.warning("identity_under_way", table=table.name)
             continue
-        files = live_files(lake, table, int(handle.version()))
         there = Counter(
-            hash(text)
-            for file in files
-            for text in texts_of(read_file(lake, table, file.path).cast(table.arrow_schema))
+            hash(text) for some in rows_now(lake, changes, table, batch) for text in texts_of(some)
         )
         wanted = Counter(hash(text) for text in texts_of(rows))
         wrong = sum(((wanted - there) + (there - wanted)).values())

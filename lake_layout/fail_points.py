@@ -18,6 +18,7 @@ ALL_STAGES: Final = ("land", "normalise", "again", "curate", "identity")
 """``again`` is normalise at messages that are read again; it and identity run in the processes of others."""
 LATER_STAGES: Final = ALL_STAGES[1:]
 NORMALISES: Final = ("normalise", "again")
+IDENTITY: Final = ("identity",)
 UPKEEP: Final = ("upkeep",)
 """Not a stage: what keeps tables in shape between the batches of all stages."""
 COLLECT: Final = ("collect",)
@@ -61,6 +62,10 @@ FAIL_POINTS: Final = (
         ("normalise", "curate"),
         "an index is brought up to date, old runs are not removed",
     ),
+    FailPoint(
+        "known-written", IDENTITY, "rows kept on the local disk are changed, the change does not count yet"
+    ),
+    FailPoint("known-read", IDENTITY, "what is known of those that are new is read, nothing is decided"),
     FailPoint("before-file", ALL_STAGES, "a Parquet file is made, the store does not have it"),
     FailPoint("after-file", ALL_STAGES, "the store has a Parquet file, no commit names it"),
     FailPoint("before-commit", LATER_STAGES, "a table is looked at and the commit decided, not made"),
@@ -70,6 +75,12 @@ FAIL_POINTS: Final = (
     ),
     FailPoint("before-last-commit", ALL_STAGES, "the commit that ends the batch is decided, not made"),
     FailPoint("after-last-commit", ALL_STAGES, "the batch has ended, its process does not know"),
+    FailPoint(
+        "before-apply", IDENTITY, "changes of ended batches are written to files of a table, not committed"
+    ),
+    FailPoint("after-apply", IDENTITY, "one table has the changes, others have not"),
+    FailPoint("before-forget", IDENTITY, "all tables have the changes, which are still there"),
+    FailPoint("after-forget", IDENTITY, "the changes are there no more"),
     FailPoint("before-merge", UPKEEP, "small files are written as one, the commit is not made"),
     FailPoint("after-merge", UPKEEP, "small files are replaced by one"),
     FailPoint("before-checkpoint", UPKEEP, "a checkpoint is due"),

@@ -41,7 +41,6 @@ from lake_layout.run_files import (
     Int64s,
     Run,
     RunDamagedError,
-    entries_of,
     find,
     least,
     merge_runs,
@@ -91,8 +90,6 @@ class RunSource:
         value: int64 column that is compared; or a date, by its day, where null is ``UNDATED``.
         least: only the least value of each key is asked for (``SortedRuns.least``): the others are not kept, and a
             key whose rows a batch has rewritten stays as it was; where one is gone, its entry may be there still.
-        pairs: only which values a key stands beside is asked for (``SortedRuns.values``): each is kept once, and none
-            that is the key itself. What a batch has rewritten stays as it was, as with ``least``.
     """
 
     table: Table
@@ -102,7 +99,6 @@ class RunSource:
     key: str
     value: str
     least: bool = False
-    pairs: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -112,7 +108,7 @@ class RunSource:
     @property
     def question(self) -> str:
         """Hash of what is asked of the table; runs that were made for another do not count."""
-        special = [True] * self.least + ["pairs"] * self.pairs
+        special = [True] * self.least
         asked = repr((self.table.name, self.where, self.bucket, self.key, self.value, *special))
         return xxhash.xxh3_64_hexdigest(asked.encode())
 
@@ -120,8 +116,6 @@ class RunSource:
         """Bucket, key and value of the rows that count."""
         for column, values in self.where:
             rows = rows.filter(pc.is_in(rows.column(column), pa.array(values)))
-        if self.pairs:
-            rows = rows.filter(pc.not_equal(rows.column(self.key), rows.column(self.value)))
         value = rows.column(self.value)
         if pa.types.is_date32(value.type):
             value = pc.fill_null(value.cast(pa.int32()).cast(pa.int64()), UNDATED)
@@ -182,18 +176,6 @@ class SortedRuns:
         found, values = np.empty_like(known), np.empty_like(value)
         found[order], values[order] = known, value
         return found, values
-
-    def values(self, bucket: str, key: Int64s) -> Entries:
-        """All entries of some keys: the keys that are in the bucket, each as often as it has values, and these.
-
-        Raises:
-            LakeError, TransportError: as ``open_runs``, where the runs had to be made again.
-        """
-        wanted = np.sort(key)
-        found = [entries_of(entries, wanted) for entries in self._entries(bucket)]
-        nothing = np.zeros(0, np.int64)
-        keys, values = zip((nothing, nothing), *found, strict=True)
-        return np.concatenate(keys), np.concatenate(values)
 
     def _entries(self, bucket: str) -> list[Entries]:
         """The runs of a bucket, mapped only while they are searched: each takes a file descriptor."""
@@ -303,14 +285,14 @@ def _added_files(lake: Lake, source: RunSource, after: int, upto: int) -> list[s
 
     That is so where a commit is gone from the log, or took out rows that the index may hold. A batch that rewrites
     files takes nothing out of an index of least values, and what it copies is there already: those of a key only get
-    less. Nor does it out of an index of pairs, where more of them than there are do no harm.
+    less.
     """
     versions = range(after + 1, upto + 1)
     found: dict[str, None] = {}
     for commit in read_commits(lake.store, source.table.name, versions):
         if commit is None:
             return None
-        rewritten = (source.least or source.pairs) and commit.ours.get("kind") == "batch"
+        rewritten = source.least and commit.ours.get("kind") == "batch"
         if not rewritten and any(path not in found for path in commit.gone):
             return None
         found |= {added.path: None for added in newly_added(commit, found)}
@@ -336,8 +318,6 @@ def _extend(
         of_bucket = runs.setdefault(bucket, [])
         if source.least:
             entries = _news(entries, [open_run(folder, run) for run in of_bucket])
-        if source.pairs:
-            entries = _new_pairs(entries, [open_run(folder, run) for run in of_bucket])
         rows = len(entries[0])
         if not rows:
             continue
@@ -362,16 +342,6 @@ def _news(entries: Entries, runs: Sequence[Entries]) -> Entries:
     keys, values = keys[begins], values[begins]
     known, value = _least_of(runs, keys)
     news = ~known | (values < value)
-    return keys[news], values[news]
-
-
-def _new_pairs(entries: Entries, runs: Sequence[Entries]) -> Entries:
-    """Each pair once that the runs have not."""
-    keys, values = entries
-    news = np.ones(len(keys), bool)
-    news[1:] = (keys[1:] != keys[:-1]) | (values[1:] != values[:-1])
-    for run in runs:
-        news &= ~find(run, keys, values)[1]
     return keys[news], values[news]
 
 

@@ -1,11 +1,8 @@
 """Which identifiers can have to do with those that something new is said of: looked up, not found by reading all.
 
-The graph is kept on the local disk as sorted runs of both ends of each edge, and of each identifier that is listed
-beside a patient's first one (``lake_layout/sorted_runs.py``). From what a batch names one goes to neighbours until
-there are no new ones; so cost follows the components that the batch touches, whatever else the lake holds.
-
-Runs may have pairs that the tables have no more. What is found then is more components than needed, each of them
-whole, and to resolve these anew changes nothing.
+Of both ends of each edge, and of each identifier that is listed beside a patient's first one, what is known lies on the
+local disk (``pipelines.identity_known``). From what a batch names one goes to neighbours until there are no new ones;
+so cost follows the components that the batch touches, whatever else the lake holds.
 """
 
 from __future__ import annotations
@@ -17,44 +14,40 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from lake_layout.lake import Lake
+from lake_layout.kept_rows import KeptRows
 from lake_layout.run_files import Entries, entries_of, sort_entries
-from lake_layout.sorted_runs import WHOLE, IndexLocation, RunSource, SortedRuns, open_runs
 from pipelines.identity import ends_of
 from pipelines.identity_components import I64, among
+from schemas.table import Table
 from schemas.tables.identity import APPLIED, BLOCKED, IDENTIFIER_SEEN, NOTHING, OVERRULED, PERSON_LINK
 
-_TRIED = (("outcome", (APPLIED, NOTHING, OVERRULED, BLOCKED)),)
+_TRIED: Final = ("outcome", (APPLIED, NOTHING, OVERRULED, BLOCKED))
 """Edges whose outcome may depend on others: a refused one depends on nothing."""
-
-EDGES: Final = (
-    RunSource(PERSON_LINK, "edge-from", _TRIED, None, "key", "to_key", pairs=True),
-    RunSource(PERSON_LINK, "edge-to", _TRIED, None, "to_key", "key", pairs=True),
-)
-LISTED: Final = RunSource(IDENTIFIER_SEEN, "listed", (), None, "patient_key", "key", pairs=True)
-LISTED_BESIDE: Final = RunSource(IDENTIFIER_SEEN, "listed-beside", (), None, "key", "patient_key", pairs=True)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which key stands beside which: what the lake has, and what is new.
+    """Which key stands beside which: what is known, and what is new.
 
     Attributes:
-        runs: what the lake has.
+        rows: what is known.
+        table: where it stands,
+        key: as one column,
+        value: beside another.
         news: what is new, sorted.
     """
 
-    runs: SortedRuns
+    rows: KeptRows
+    table: Table
+    key: str
+    value: str
     news: Entries
-
-    @classmethod
-    def of(cls, runs: SortedRuns, one: I64, other: I64) -> Pairs:
-        apart = one != other
-        return cls(runs, sort_entries(one[apart], other[apart]))
 
     def of_keys(self, keys: I64) -> Entries:
         """All pairs that begin with some keys (ascending)."""
-        there, news = self.runs.values(WHOLE, keys), entries_of(self.news, keys)
+        tried = _TRIED if self.table is PERSON_LINK else None
+        there = self.rows.pairs(self.table, self.key, self.value, keys, tried)
+        news = entries_of(self.news, keys)
         return np.concatenate([there[0], news[0]]), np.concatenate([there[1], news[1]])
 
 
@@ -73,30 +66,29 @@ class Graph:
     beside: Pairs
 
     @classmethod
-    def of(cls, lake: Lake, index: IndexLocation, edges: pa.Table, seen: pa.Table) -> Graph:
-        """The graph as the lake has it now, and what is new.
+    def of(cls, rows: KeptRows, edges: pa.Table, seen: pa.Table) -> Graph:
+        """The graph of what is known, and of what is new.
 
         Args:
-            lake: where the tables lie.
-            index: where the runs lie.
+            rows: what is known.
             edges: new ones, ``PERSON_LINK``.
             seen: new ones, ``SEEN``.
-
-        Raises:
-            LakeError, TransportError: as ``open_runs``.
         """
-        versions = {table.name: lake.version(table) for table in (PERSON_LINK, IDENTIFIER_SEEN)}
 
-        def pairs(source: RunSource, one: I64, other: I64) -> Pairs:
-            return Pairs.of(open_runs(lake, index, source, versions[source.table.name]), one, other)
+        def pairs(table: Table, key: str, value: str, one: I64, other: I64) -> Pairs:
+            apart = one != other
+            return Pairs(rows, table, key, value, sort_entries(one[apart], other[apart]))
 
         ends = ends_of(edges)
         key, to_key = ends.key[ends.free], ends.to_key[ends.free]
         patient, listed = (seen.column(name).to_numpy().astype(np.int64) for name in ("patient_key", "key"))
         return cls(
-            (pairs(EDGES[0], key, to_key), pairs(EDGES[1], to_key, key)),
-            pairs(LISTED, patient, listed),
-            pairs(LISTED_BESIDE, listed, patient),
+            (
+                pairs(PERSON_LINK, "key", "to_key", key, to_key),
+                pairs(PERSON_LINK, "to_key", "key", to_key, key),
+            ),
+            pairs(IDENTIFIER_SEEN, "patient_key", "key", patient, listed),
+            pairs(IDENTIFIER_SEEN, "key", "patient_key", listed, patient),
         )
 
     def reached(self, changed: I64) -> I64:

@@ -32,8 +32,11 @@ def status_command(
     settings = load_settings(config)
     reports = look(settings)
     waiting = _waiting(settings) if all(report.up for report in reports) else {}
+    changes = _changes(settings) if "unidentified" in waiting else (0, None)
     if as_json:
         told = {"services": [asdict(report) for report in reports]}
+        if changes[1]:
+            told["identity_changes"] = [{"rows": changes[0], "since": changes[1]}]
         typer.echo(json.dumps(told | waiting))
     else:
         show(reports)
@@ -43,6 +46,10 @@ def status_command(
                 f"{_BEHIND[name]} lack {sum(rows.values()):,} normalised rows: {named}"
                 if rows
                 else f"{_BEHIND[name]} are up to date"
+            )
+        if changes[1]:
+            typer.echo(
+                f"files of persons lack {changes[0]:,} changes since {changes[1]}; phl query shows them all the same"
             )
     if not all(report.up for report in reports):
         raise typer.Exit(1)
@@ -72,6 +79,25 @@ def _waiting(settings: Settings) -> dict[str, dict[str, int]]:
             if error.code != "LAKE-TABLE-MISSING":
                 raise
     return found
+
+
+def _changes(settings: Settings) -> tuple[int, str | None]:
+    """How many changes of who is who the files of its tables lack, and since when."""
+    from lake_layout.handles import current_handle
+    from lake_layout.lake import Lake
+    from lake_layout.live_files import files_of
+    from pipelines.identity_apply import oldest_of
+    from schemas.tables.identification import IDENTITY_CHANGE
+
+    try:
+        files = files_of(current_handle(Lake(settings.lake_location()), IDENTITY_CHANGE), IDENTITY_CHANGE)
+    except LakeError as error:
+        if error.code != "LAKE-TABLE-MISSING":
+            raise
+        files = []
+    if not files:
+        return 0, None
+    return sum(file.rows for file in files), oldest_of(files).isoformat(timespec="seconds")
 
 
 def show(reports: Sequence[Report]) -> None:

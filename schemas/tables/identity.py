@@ -6,6 +6,9 @@ v2.5.1 §3.3 and §3.6.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pyarrow as pa
 
 from schemas.table import INSTANT, Field, Table
@@ -214,6 +217,22 @@ IDENTITY: tuple[Table, ...] = (
     STEWARD_QUEUE,
 )
 """The curated tables of identity; what the others are made of comes first."""
+
+UNITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        PERSON_LINK.name: ("key",),
+        IDENTIFIER_SEEN.name: ("patient_key",),
+        PERSON.name: ("person_id",),
+        PERSON_IDENTIFIER.name: ("person_id",),
+        PERSON_ID_HISTORY.name: ("person_id",),
+        IDENTIFIER_REDIRECT.name: ("level", "authority", "value"),
+        STEWARD_QUEUE.name: (
+            "topic_id", "partition", "offset", "segment_index", "kind", "level", "value", "authority", "to_value",
+            "to_authority",
+        ),
+    }
+)  # fmt: skip
+"""By table, the columns that name what is replaced as a whole where any row of it differs."""
 
 SEEN = IDENTIFIER_SEEN.arrow_schema
 """Columns of identifiers seen."""

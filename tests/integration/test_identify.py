@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,22 @@ import pyarrow as pa
 import pytest
 
 import pipelines.identify
+import pipelines.identity_apply
 from jobs.lake_views import lake_views
-from jobs.run_stages import Limits, curate_batch, identify_batch, identify_lag
+from jobs.run_stages import Limits, curate_batch, identify_batch, identify_lag, identity_idle
 from jobs.verify_identity import verify_identity
 from lake_layout.live_files import live_files
 from lake_layout.maintain import maintain
 from pipelines.identify import stated_by
 from pipelines.identity import Touch, ends_of, resolve_in_shares
+from pipelines.identity_apply import apply_where_due
 from pipelines.identity_graph import Graph
+from pipelines.identity_known import known_rows
 from pipelines.steward.modality import STEWARD
 from schemas.errors import LakeError
 from schemas.steward import PatientIdentifier, StewardEvent
 from schemas.tables.curated import OBSERVATION_FOLD, curated
-from schemas.tables.identification import IDENTITY_TABLES, STATING
+from schemas.tables.identification import IDENTITY_CHANGE, IDENTITY_TABLES, STATING
 from schemas.tables.identity import (
     IDENTIFIER_SEEN,
     IDENTITY,
@@ -87,6 +91,20 @@ def persons(lake: CuratedLake) -> dict[str, set[str]]:
 def whole(lake: CuratedLake) -> dict[str, list[str]]:
     return {
         table.name: sorted(map(repr, lake.lake.dataset(table).to_table().to_pylist())) for table in IDENTITY
+    }
+
+
+def shown(lake: CuratedLake) -> dict[str, list[str]]:
+    """The same by the views of ``phl query``."""
+    with lake_views(lake.lake) as views:
+        found = {
+            table.name: views.connection.sql(f"FROM {table.view_name}").to_arrow_table() for table in IDENTITY
+        }
+        for table in IDENTITY:
+            assert views.rows(views.views[table.name]) == found[table.name].num_rows
+    return {
+        table.name: sorted(map(repr, found[table.name].cast(table.arrow_schema).to_pylist()))
+        for table in IDENTITY
     }
 
 
@@ -191,7 +209,11 @@ def test_whatever_the_batches_and_their_order(
     seed: int,
 ) -> None:
     rng = random.Random(seed)
-    monkeypatch.setattr(pipelines.identify, "ROWS_OF_FILE", rng.choice([20, 400_000]))
+    monkeypatch.setattr(pipelines.identity_apply, "ROWS_OF_FILE", rng.choice([20, 400_000]))
+    monkeypatch.setattr(pipelines.identity_apply, "FEW_ROWS", 0)
+    monkeypatch.setattr(
+        pipelines.identity_apply, "APPLIED_AT_A_SHARE", seed
+    )  # the first time only, or sometimes
     monkeypatch.setattr("lake_layout.maintain.SMALL_FILES", 2)
     monkeypatch.setattr(pipelines.identify, "resolve_in_shares", partial(resolve_in_shares, rows=30))
     lake = CuratedLake(tmp_path, limits=Limits(curated_rows=rng.choice([1, 10_000]))).create()
@@ -201,13 +223,25 @@ def test_whatever_the_batches_and_their_order(
         lake.put(city, offsets[: (size := rng.choice([20, 90]))])
         del offsets[:size]
         identify_batch(lake.context)
-        maintain(lake.lake, rng.choice(IDENTITY))
+        maintain(lake.lake, rng.choice((*IDENTITY, IDENTITY_CHANGE, IDENTITY_CHANGE)))
+        lake.index = rng.choice(["index", "another"])
     identify_all(lake)
-    assert whole(lake) == truth
+    assert whole(lake) != truth  # for some changes wait
+    assert not verify_identity(lake.lake, SOURCES)
+    assert shown(lake) == truth
+    assert apply_where_due(lake.lake, lake.context.index, at_once=True)
+    assert whole(lake) == shown(lake) == truth
+    assert lake.lake.dataset(IDENTITY_CHANGE).count_rows() == 0
 
 
 @pytest.mark.parametrize(
-    ("step", "nth"), [("commit_place", 1), ("commit_place", 6), ("commit_place", 7), ("commit_progress", 1)]
+    ("module", "step", "nth"),
+    [
+        (pipelines.identify, "commit_changes", 1),
+        (pipelines.identify, "commit_progress", 1),
+        (pipelines.identity_apply, "_apply", 3),
+        (pipelines.identity_apply, "_forget", 1),
+    ],
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_a_batch_is_run_again_from_wherever_it_broke_off(
@@ -215,6 +249,7 @@ def test_a_batch_is_run_again_from_wherever_it_broke_off(
     truth: dict[str, list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
     step: str,
     nth: int,
     after: bool,
@@ -223,7 +258,7 @@ def test_a_batch_is_run_again_from_wherever_it_broke_off(
     lake.put(city, OFFSETS[::2])
     identify_all(lake)
     lake.put(city, OFFSETS[1::2])
-    original, calls = getattr(pipelines.identify, step), []
+    original, calls = getattr(module, step), []
 
     def deadly(*args: object) -> object:
         calls.append(1)
@@ -235,8 +270,8 @@ def test_a_batch_is_run_again_from_wherever_it_broke_off(
         return result
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipelines.identify, step, deadly)
-        with pytest.raises(LakeError):
+        patched.setattr(module, step, deadly)
+        with pytest.raises((LakeError, RuntimeError)):
             identify_batch(lake.context)
     identify_all(lake)
     assert whole(lake) == truth
@@ -260,11 +295,12 @@ def test_what_can_have_to_do_with_what_is_looked_up(city: dict[str, Any], tmp_pa
     )
     seen = pa.concat_tables([lake.lake.dataset(IDENTIFIER_SEEN).to_table().cast(SEEN), stated.seen])
     patient, listed = (seen.column(name).to_numpy() for name in ("patient_key", "key"))
-    graph = Graph.of(lake.lake, lake.context.index, stated.edges, stated.seen)
     nodes = np.unique(np.concatenate([patient, listed, edges.column("key").to_numpy()]))
     for changed in (nodes[:1], nodes[::17], edges.column("to_key").to_numpy()[-3:], nodes):
         wanted = Touch.of(ends_of(edges), patient, listed, changed)
-        assert graph.reached(changed).tolist() == wanted.keys.tolist()
+        with known_rows(lake.lake, lake.context.index, upto=1) as rows:
+            graph = Graph.of(rows, stated.edges, stated.seen)
+            assert graph.reached(changed).tolist() == wanted.keys.tolist()
 
 
 def test_a_table_of_which_no_row_differs_is_not_written(tmp_path: Path) -> None:
@@ -282,6 +318,29 @@ def test_a_table_of_which_no_row_differs_is_not_written(tmp_path: Path) -> None:
     lake.put(rows, [4])  # somebody new: nothing that is there is touched
     identify_all(lake)
     assert there < {file.path for table in IDENTITY for file in live_files(lake.lake, table)}
+    assert not verify_identity(lake.lake, SOURCES)
+
+
+def test_changes_wait_for_others_and_not_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake, rows = CuratedLake(tmp_path).create(), rows_of(MERGE)
+    lake.put(rows, [0, 1])
+    identify_all(lake)
+    (kept,) = tmp_path.glob("index/*/*/rows.sqlite")
+    before, file = whole(lake), kept.stat().st_ino
+    monkeypatch.setattr(pipelines.identity_apply, "FEW_ROWS", 0)
+    monkeypatch.setattr(pipelines.identity_apply, "APPLIED_AT_A_SHARE", 0)
+    lake.put(rows, [2])
+    identify_all(lake)
+    identity_idle(lake.context)
+    assert whole(lake) == before
+    now = shown(lake)
+    assert len(now[PERSON.name]) == 1
+    monkeypatch.setattr(pipelines.identity_apply, "LONGEST_WAIT", timedelta(0))
+    identity_idle(lake.context)
+    assert whole(lake) == shown(lake) == now
+    lake.put(steward_rows(UNLINK), [1_000])
+    identify_all(lake)
+    assert kept.stat().st_ino == file  # what is known went on from batch to batch
     assert not verify_identity(lake.lake, SOURCES)
 
 

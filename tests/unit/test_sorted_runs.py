@@ -394,26 +394,3 @@ def test_rows_that_were_copied_are_not_read_again(lake: Lake, tmp_path: Path) ->
         if copy.rows == 2:
             lake.store.delete(f"{TABLE.name}/{copy.path}")
     assert homes(lake, tmp_path / "index", version, [1, 2, 3]).count(None) == 0
-
-
-PAIRS = replace(SOURCE, name="beside", bucket=None, pairs=True)
-
-
-def test_the_values_beside_a_key_are_kept_once_and_found_as_of_each_version(
-    lake: Lake, tmp_path: Path
-) -> None:
-    first = commit(lake, [("good", "a", 1, 2), ("good", "b", 1, 3), ("good", "a", 4, 4), ("bad", "a", 1, 9)])
-    second = commit(lake, [("good", "a", 1, 2), ("good", "a", 2**62, -5), ("good", "a", 1, -7)])
-
-    def beside(version: int, *keys: int) -> set[tuple[int, int]]:
-        index = open_runs(lake, IndexLocation(str(tmp_path / "index")), PAIRS, version)
-        found = list(
-            zip(*(one.tolist() for one in index.values(WHOLE, np.array(keys, np.int64))), strict=True)
-        )
-        assert len(set(found)) == len(found)
-        return set(found)
-
-    assert beside(first, 4, 1, 7) == {(1, 2), (1, 3)}  # 4 stands beside itself alone
-    assert beside(second, 2**62, 1) == {(1, 2), (1, 3), (1, -7), (2**62, -5)}
-    assert beside(first, 1) == {(1, 2), (1, 3)}
-    assert beside(second) == set()
