@@ -492,6 +492,21 @@ def _run(context: Context, claim: Claim, graph: beam.PTransform, messages: int) 
     return outcome
 
 
+class KeptViews(PipelineOptions):  # type: ignore[misc]
+    """Options that make each view once.
+
+    Beam asks for some hundred views of them for each graph, and for each it makes a parser of command lines anew: half
+    of what building a graph costs. Values lie in what all views share, so it is the same which one is asked.
+    """
+
+    def view_as(self, cls: type[PipelineOptions]) -> PipelineOptions:
+        """This object's options of one kind."""
+        views: dict[type[PipelineOptions], PipelineOptions] = self.__dict__.setdefault("_kept_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        return views[cls]
+
+
 def empty_pipeline(options: Sequence[str]) -> beam.Pipeline:
     """A pipeline on the runner that the options name.
 
@@ -502,7 +517,7 @@ def empty_pipeline(options: Sequence[str]) -> beam.Pipeline:
         with contextlib.redirect_stderr(
             io.StringIO()
         ):  # Beam prints all options there are, and ends the process
-            parsed = PipelineOptions(list(options))
+            parsed = KeptViews(list(options))
             parsed.get_all_options()  # else values are looked at only when the pipeline runs
             return beam.Pipeline(options=parsed)
     except (ValueError, SystemExit):

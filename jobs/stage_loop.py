@@ -24,6 +24,7 @@ from jobs.run_stages import (
     identity_idle,
     land_batch,
     land_lag,
+    newest_version,
     normalise_batch,
     normalise_lag,
     prepare,
@@ -32,6 +33,7 @@ from jobs.run_stages import (
 from jobs.settings import load_settings
 from jobs.stage_metrics import EVERY_MODALITY, StageMetrics
 from jobs.wiring import contexts
+from lake_layout.delta_log import log_path
 from pipelines.batch_memory import keep_memory
 
 STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context], int]]] = {
@@ -57,6 +59,16 @@ RESTS = {"land": 0.0, "normalise": 0.0, "curate": 4.0}
 """So many times as long as a batch took its stage rests at least: what rewrites files takes a share of the machine and
 no more, and the larger the batch the less it rewrites for each row."""
 
+FOLLOWS = frozenset({"normalise"})
+"""Stages that begin as soon as there is a commit of what they read, and do not wait for a turn of their own: what was
+landed has waited for one already."""
+
+LOOKS = 5
+"""So often in the interval is looked for such a commit."""
+
+WHOLE_LOOK_AFTER = 30.0
+"""Seconds after which a stage looks at all there is, whether or not it saw a commit."""
+
 NICENESS = {"land": 0, "normalise": 0, "curate": 10}
 """Where processors are scarce, messages are taken in before files are rewritten."""
 
@@ -71,6 +83,8 @@ class Lane:
         metrics: what is told of them.
         upkeep: of the tables.
         begun: whether a batch that a process before this one may have left open was looked for.
+        seen: version of the raw table up to which nothing is left to be done; None where something may be.
+        looked: when that was found (monotonic seconds).
     """
 
     stage: str
@@ -78,6 +92,8 @@ class Lane:
     metrics: StageMetrics
     upkeep: Maintenance = field(init=False)
     begun: bool = False
+    seen: int | None = None
+    looked: float = 0.0
 
     def __post_init__(self) -> None:
         self.upkeep = Maintenance(self.stage)
@@ -90,6 +106,12 @@ class Lane:
         """
         run, lag = STAGES[self.stage]
         looked_at = time.time()
+        if self.stage in FOLLOWS:
+            if not self.has_news():
+                self.metrics.lag(0, looked_at)
+                return 0, 0.0
+            self.seen = newest_version(self.context.lake, self.context.modality.raw)
+            self.looked = time.monotonic()
         left, took = lag(self.context), 0.0
         if left or not self.begun:
             outcome = run(self.context)
@@ -103,7 +125,16 @@ class Lane:
         elif self.stage in IDLE:
             IDLE[self.stage](self.context)
         self.metrics.lag(left, looked_at)
+        if left:
+            self.seen = None
         return left, took
+
+    def has_news(self) -> bool:
+        """Whether a stage that follows commits may have something to do: one small request."""
+        if self.seen is None or time.monotonic() - self.looked > WHOLE_LOOK_AFTER:
+            return True
+        following = log_path(self.context.modality.raw.name, self.seen + 1)
+        return self.context.lake.store.get_or_none(following) is not None
 
 
 class Stop:
@@ -127,7 +158,8 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
 
     Args:
         stage: a key of ``STAGES``.
-        every: seconds from the start of one look for new messages to the next; none while there is more to do.
+        every: seconds from the start of one look for new messages to the next; none while there is more to do, and
+            less where a stage follows another.
         config: the settings' file.
         parent: process id of the supervisor; it may be gone before this process has begun to look.
     """
@@ -146,7 +178,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
     if stage == "curate":
         prepare_curated(wired[0])
     while not stop.is_asked() and os.getppid() == parent:
-        began = time.monotonic()
+        began = looked = time.monotonic()
         busy, took = False, 0.0
         for lane in lanes:
             left, seconds = lane.run()
@@ -155,3 +187,7 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
         pause = max(every, (1 + RESTS[stage]) * took)
         while not busy and (rest := pause - (time.monotonic() - began)) > 0 and not stop.is_asked():
             time.sleep(min(rest, 0.2))
+            if stage in FOLLOWS and time.monotonic() - looked > every / LOOKS:
+                looked = time.monotonic()
+                if any(lane.has_news() for lane in lanes):
+                    break

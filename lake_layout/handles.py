@@ -88,6 +88,19 @@ class _Handles:
     kept: dict[str, list[KeptTable]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def take(self, table: Table) -> KeptTable | None:
+        """One that nobody else moves from now on; None where there is none."""
+        with self.lock:
+            free = self.kept.get(table.name)
+            return free.pop() if free else None
+
+    def give_back(self, table: Table, handle: KeptTable) -> None:
+        """Let others have it."""
+        with self.lock:
+            free = self.kept.setdefault(table.name, [])
+            if len(free) < KEPT_OF_A_TABLE:
+                free.append(handle)
+
 
 @functools.lru_cache(maxsize=16)
 def _handles(_location: LakeLocation, _process: int) -> _Handles:
@@ -109,6 +122,20 @@ def current_handle(lake: Lake, table: Table) -> DeltaTable:
         return handle
 
 
+def id_of(lake: Lake, table: Table) -> str:
+    """The id of the table that lies there now: what a kept handle says, after a look whether it is still that one.
+
+    Raises:
+        LakeError, TransportError: as ``Lake.open``.
+    """
+    handles = _of(lake)
+    kept = handles.take(table)
+    if kept is None or not kept.is_still_there():
+        return str(current_handle(lake, table).metadata().id)
+    handles.give_back(table, kept)
+    return str(kept.metadata().id)
+
+
 @contextlib.contextmanager
 def borrowed_handle(lake: Lake, table: Table) -> Iterator[DeltaTable]:
     """A handle at the table's newest version that nobody else moves until the block ends.
@@ -117,14 +144,10 @@ def borrowed_handle(lake: Lake, table: Table) -> Iterator[DeltaTable]:
         LakeError, TransportError: as ``Lake.open``.
     """
     handles = _of(lake)
-    with handles.lock:
-        free = handles.kept.setdefault(table.name, [])
-        kept = free.pop() if free else None  # whatever goes wrong, it is opened anew
+    kept = handles.take(table)  # whatever goes wrong, it is opened anew
     if kept is None or int(kept.version()) - kept.opened >= OPENED_AGAIN_AFTER or not kept.is_still_there():
         kept = KeptTable(lake, table)
     else:
         read_log(table, kept.update_incremental)
     yield kept
-    with handles.lock:
-        if len(free) < KEPT_OF_A_TABLE:
-            free.append(kept)
+    handles.give_back(table, kept)

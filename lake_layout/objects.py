@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lake_layout.location import LakeLocation
-from lake_layout.quick_put import QuickPuts
+from lake_layout.quick_s3 import Answer, QuickS3
 from schemas.errors import LakeError, TransportError
 
 if TYPE_CHECKING:
@@ -148,6 +148,10 @@ class S3Store:
     def _client(self) -> S3Client:
         return s3_client(self.location)
 
+    @property
+    def _quick(self) -> QuickS3 | None:
+        return _quick_s3(self.location, os.getpid())
+
     def _key(self, path: str) -> str:
         return f"{self.location.prefix}{_inside(path)}"
 
@@ -158,6 +162,9 @@ class S3Store:
         return data
 
     def get_or_none(self, path: str) -> bytes | None:
+        answer = self._quick.get(self._key(path)) if self._quick else None
+        if answer is not None and (answer.status == _OK or _is_absent(answer)):
+            return answer.body if answer.status == _OK else None
         with s3_faults(path):
             try:
                 return self._read({"Bucket": self.location.bucket, "Key": self._key(path)})[0]
@@ -175,6 +182,9 @@ class S3Store:
         return self._get_span(path, f"bytes=-{length}")
 
     def _get_span(self, path: str, span: str) -> tuple[bytes, int]:
+        quick = self._quick.get(self._key(path), span) if self._quick else None
+        if quick is not None and quick.status == _PART_OF_IT:
+            return quick.body, _whole_size(quick.headers.get("Content-Range", ""), quick.body)
         with s3_faults(path):
             try:
                 data, answer = self._read(
@@ -184,8 +194,7 @@ class S3Store:
                 if _code(error) in _ABSENT:
                     raise _missing(path) from None
                 raise
-        total = answer.get("ContentRange", "").rpartition("/")[2]
-        return data, int(total) if total.isdigit() else len(data)
+        return data, _whole_size(answer.get("ContentRange", ""), data)
 
     def _read(self, wanted: GetObjectRequestTypeDef) -> tuple[bytes, GetObjectOutputTypeDef]:
         """Bytes and answer; the client asks again where there is no answer, but not where one breaks off."""
@@ -199,11 +208,18 @@ class S3Store:
         return answer["Body"].read(), answer
 
     def put(self, path: str, data: bytes) -> None:
+        answer = self._quick.put(self._key(path), data) if self._quick else None
+        if answer is not None and answer.status == _OK:
+            return
         with s3_faults(path):
             self._client.put_object(Bucket=self.location.bucket, Key=self._key(path), Body=data)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         key = self._key(path)
+        answer = self._quick.put(key, data, {"If-None-Match": "*"}) if self._quick else None
+        if answer is not None and answer.status == _OK:
+            return True
+        # refused or unclear: what is there by now is found out below, by asking for the same again
         for attempt in range(_UNCLEAR_ANSWERS):
             time.sleep(0.2 * attempt)
             try:
@@ -228,9 +244,10 @@ class S3Store:
                 if self.size(path) != size:
                     self._put_parts(path, file, size)
                 return
-            quick = _quick_puts(self.location, os.getpid())
-            written = quick.put(self._key(path), file, size, sha256) if quick else None
-            if written is None:
+            answer = self._quick.put_file(self._key(path), file, size, sha256) if self._quick else None
+            if answer is not None and answer.status in (_OK, _TAKEN_ALREADY):
+                written = answer.status == _OK
+            else:
                 written = self._put_span(path, file, size, {"IfNoneMatch": "*"})
             if not written and self.size(path) != size:  # named so, and another: what is there is damaged
                 self._put_span(path, file, size, {})
@@ -287,6 +304,11 @@ class S3Store:
                     )
 
     def size(self, path: str) -> int | None:
+        answer = self._quick.head(self._key(path)) if self._quick else None
+        if answer is not None and answer.status == _GONE:
+            return None
+        if answer is not None and answer.status == _OK and (length := answer.headers.get("Content-Length")):
+            return int(length)
         with s3_faults(path):
             try:
                 return self._client.head_object(Bucket=self.location.bucket, Key=self._key(path))[
@@ -325,9 +347,21 @@ def _inside(path: str) -> str:
     return path
 
 
+_OK, _PART_OF_IT, _GONE, _TAKEN_ALREADY = 200, 206, 404, 412
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
 _PASSING = frozenset({"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout"})
+
+
+def _is_absent(answer: Answer) -> bool:
+    """Whether there is no such object; a bucket that is missing is another matter."""
+    return answer.status == _GONE and b"<Code>NoSuchKey</Code>" in answer.body
+
+
+def _whole_size(content_range: str, data: bytes) -> int:
+    """Size of the object that an answer has a span of."""
+    total = content_range.rpartition("/")[2]
+    return int(total) if total.isdigit() else len(data)
 
 
 def _code(error: Exception) -> str:
@@ -402,8 +436,8 @@ def _s3_client(location: LakeLocation, _process: int) -> S3Client:
 
 
 @functools.lru_cache(maxsize=16)
-def _quick_puts(location: LakeLocation, process: int) -> QuickPuts | None:
-    """None where no keys can be found."""
+def _quick_s3(location: LakeLocation, process: int) -> QuickS3 | None:
+    """None where no keys can be found; connections must not be used on both sides of a fork either."""
     found = (
         Credentials(location.access_key, location.secret_key)
         if location.access_key and location.secret_key
@@ -412,7 +446,7 @@ def _quick_puts(location: LakeLocation, process: int) -> QuickPuts | None:
     if found is None:
         return None
     endpoint = str(_s3_client(location, process).meta.endpoint_url)
-    return QuickPuts(endpoint, location.bucket, location.region, found)
+    return QuickS3(endpoint, location.bucket, location.region, found)
 
 
 @dataclass(frozen=True)

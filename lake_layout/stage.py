@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 from lake_layout.claims import Claim, batch_app_id, claims_of, new_attempt, now, put_claim
 from lake_layout.commit import CommitOutcome, CommitState, commit_table
 from lake_layout.fail_points import fail_point
-from lake_layout.handles import borrowed_handle, current_handle
+from lake_layout.handles import borrowed_handle, id_of
 from lake_layout.lake import Lake
 from lake_layout.rollback import roll_back_earlier
 from schemas.errors import LakeError
@@ -143,7 +143,7 @@ def _adopt(lake: Lake, stage: Stage, claims: list[Claim]) -> Claim:
 
 def _table_ids(lake: Lake, stage: Stage) -> dict[str, str]:
     with ThreadPoolExecutor(_READERS) as pool:
-        ids = pool.map(lambda table: str(current_handle(lake, table).metadata().id), stage.tables)
+        ids = pool.map(lambda table: id_of(lake, table), stage.tables)
         return {table.name: table_id for table, table_id in zip(stage.tables, ids, strict=True)}
 
 
