@@ -61,41 +61,60 @@ def buckets_of(sent_date: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(valid, False), month, pa.scalar(NO_MONTH))
 
 
-def attach_origin(
-    table: Table, rows: pa.Table, raw: pa.Table, parsed: Parsed, claim: Claim, reading: int
-) -> pa.Table:
+@dataclass(frozen=True)
+class Origin:
+    """Where the messages of a piece came from, made ready once for the rows of all tables.
+
+    Attributes:
+        raw: columns of the raw rows, by name, and ``reading``.
+        messages: columns of the messages that were read, and ``event_month``.
+        place: by raw row, which of the messages it is; -1 for one that was not read.
+    """
+
+    raw: Mapping[str, pa.Array]
+    messages: Mapping[str, pa.Array]
+    place: np.ndarray
+
+
+def origin_of(raw: pa.Table, parsed: Parsed, reading: int) -> Origin:
+    """Where each message came from.
+
+    Args:
+        raw: the raw rows that were parsed.
+        parsed: for what the parser says of each message.
+        reading: 0 for the first reading of messages, where ``raw`` has no column that says it of each.
+    """
+    messages = parsed.messages
+    place = np.full(raw.num_rows, -1, np.int64)
+    place[_whole(messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(messages.num_rows)
+    of_raw = ("topic_id", "partition", "offset", "source", "received_at")
+    of_message = ("institution", "message_type", "event_time", "event_time_precision", "event_date")
+    return Origin(
+        {name: _repeating(raw.column(name)) for name in of_raw} | {"reading": readings_of(raw, reading)},
+        {name: _repeating(messages.column(name)) for name in of_message}
+        | {"event_month": month_start(messages.column("event_date"))},
+        place,
+    )
+
+
+def attach_origin(table: Table, rows: pa.Table, origin: Origin, claim: Claim) -> pa.Table:
     """Complete what a parser gives for a table with where each row came from.
 
     Args:
         table: the target; its columns and their order are what comes out, strings in part as dictionaries.
-        rows: the parser's rows: ``row`` (index into ``raw``) and columns of the table.
-        raw: the raw rows that were parsed.
-        parsed: for what the parser says of each message.
+        rows: the parser's rows: ``row`` (index into the raw rows) and columns of the table.
+        origin: of the raw rows.
         claim: the batch.
-        reading: 0 for the first reading of messages, where ``raw`` has no column that says it of each.
     """
-    place = np.full(raw.num_rows, -1, np.int64)
-    place[_whole(parsed.messages.column("row")).to_numpy(zero_copy_only=False)] = np.arange(
-        parsed.messages.num_rows
-    )
     row = _whole(rows.column("row"))
-    message = pa.array(place[row.to_numpy(zero_copy_only=False)])
+    message = pa.array(origin.place[row.to_numpy(zero_copy_only=False)])
     n = rows.num_rows
-    from_raw = {
-        name: _repeating(raw.column(name)).take(row)
-        for name in ("topic_id", "partition", "offset", "source", "received_at")
-    }
-    from_message = {
-        name: _repeating(parsed.messages.column(name)).take(message)
-        for name in ("institution", "message_type", "event_time", "event_time_precision", "event_date")
-    }
-    own = {name: rows.column(name) for name in rows.column_names if name != "row"}
-    made = {
-        "event_month": month_start(parsed.messages.column("event_date")).take(message),
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        **{name: column.take(row) for name, column in origin.raw.items()},
+        **{name: column.take(message) for name, column in origin.messages.items()},
         "batch_number": pa.array(np.full(n, claim.batch, np.int64)),
-        "reading": readings_of(raw, reading).take(row),
+        **{name: rows.column(name) for name in rows.column_names if name != "row"},
     }
-    columns = {**from_raw, **from_message, **made, **own}
     return pa.table(
         {
             field.name: of_type(columns[field.name], field.type)

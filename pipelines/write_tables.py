@@ -13,7 +13,7 @@ from lake_layout.claims import Claim
 from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake
 from pipelines.costs import Costs
-from pipelines.dispositions import attach_origin
+from pipelines.dispositions import attach_origin, origin_of
 from schemas.modality import Parsed
 from schemas.table import Table
 
@@ -57,10 +57,11 @@ class TableFiles:
         """Take up a piece: what the parser made of raw rows. Tables with enough rows are written."""
         costs = Costs()
         with costs.step("attach"):
+            origin = origin_of(raw, parsed, self.reading)
             for table in self.tables:
                 rows = parsed.tables.get(table.name)
                 if rows is not None and rows.num_rows:
-                    full = attach_origin(table, rows, raw, parsed, self.claim, self.reading)
+                    full = attach_origin(table, rows, origin, self.claim)
                     self.gathered.setdefault(table.name, []).append(full)
         with costs.step("write"):
             files = list(self._write(GATHERED_BYTES))
