@@ -185,7 +185,9 @@ def work(stage: str, every: float, config: Path | None, parent: int) -> None:
             took += seconds
             busy = busy or left >= BACKLOG[stage]
         pause = max(every, (1 + RESTS[stage]) * took)
-        while not busy and (rest := pause - (time.monotonic() - began)) > 0 and not stop.is_asked():
+        while not busy and (rest := pause - (time.monotonic() - began)) > 0:
+            if stop.is_asked() or os.getppid() != parent:
+                break
             time.sleep(min(rest, 0.2))
             if stage in FOLLOWS and time.monotonic() - looked > every / LOOKS:
                 looked = time.monotonic()
