@@ -132,4 +132,5 @@ SERVICE_REQUEST = normalised(
     text("comment", "Comment on the referral.", "RF1-24"),
     text("action_code", "What is done with the referral (HL7 table 0206).", "RF1-25.1"),
     many("notes", TEXT, "Comments.", "NTE-3"),
+    row_key=("segment_index", "service_code", "service_display"),  # an O record orders several tests
 )
