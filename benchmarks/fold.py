@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from benchmarks.measure import machine, show
 from pipelines.fold import join, laid, read, state_of
+from pipelines.fold_keys import I64
 from schemas.table import INSTANT
 from schemas.tables.curated import OBSERVATION_FOLD
 
@@ -31,10 +32,25 @@ _FIXED = {
 
 
 def observations(rows: int, first_order: int, offset: int, status: str, hours: int) -> pa.Table:
-    """Rows of ``normalised/observation``: ten a message, one message an order."""
+    """Rows of ``normalised/observation``: ten a message, one message an order, an order every other second."""
+    orders = first_order + np.arange(-(-rows // _TESTS))
+    return results(orders, offset, status, np.full(len(orders), hours)).slice(0, rows)
+
+
+def results(orders: I64, offset: int, status: str, hours: I64) -> pa.Table:
+    """The same of some orders.
+
+    Args:
+        orders: their numbers.
+        offset: of the first message.
+        status: of all results.
+        hours: so long after its order each message came.
+    """
+    rows = len(orders) * _TESTS
     number = np.arange(rows)
-    order, test = first_order + number // _TESTS, number % _TESTS
-    when = pa.array(_BEGIN + order * 1_000_000 + hours * 3_600_000_000).cast(INSTANT)
+    order, test = orders[number // _TESTS], number % _TESTS
+    when = pa.array(_BEGIN + order * 2_000_000 + hours[number // _TESTS] * 3_600_000_000).cast(INSTANT)
+    months = when.to_numpy().astype("datetime64[M]").astype("datetime64[D]")
     texts = pa.array(order).cast(pa.string())
     codes = pa.array([f"{2000 + one}-1" for one in range(_TESTS)])
     columns: dict[str, pa.Array] = {
@@ -42,7 +58,7 @@ def observations(rows: int, first_order: int, offset: int, status: str, hours: i
         for name, text in _FIXED.items()
     }
     columns |= {
-        "event_month": pa.array(np.full(rows, 20454, np.int32)).cast(pa.date32()),
+        "event_month": pa.array(months),
         "topic_id": pa.array(["topic"]).take(pa.array(np.zeros(rows, np.int32))),
         "partition": pa.array(np.zeros(rows, np.int32)),
         "offset": pa.array(offset + number // _TESTS),
