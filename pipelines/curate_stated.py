@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from lake_layout.added_since import AddedFile, files_added
+from lake_layout.columns import Absent
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
@@ -22,12 +23,11 @@ from pipelines.costs import Costs
 from pipelines.fold import (
     ALIASES_SCHEMA,
     NO_ALIASES,
-    aliases_of,
-    formerly,
     has_aliases,
     join,
     join_aliases,
     rekeyed,
+    said_by,
     state_of,
     state_schema,
 )
@@ -175,9 +175,9 @@ class Shelf:
             with pa.OSFile(str(path)) as source:
                 said = pa.ipc.open_file(source).read_all()
             path.unlink()
+            there, absent = frozenset(said.column_names), Absent(said.num_rows)
             columns = [
-                said.column(one.name) if one.name in said.column_names else pa.nulls(said.num_rows, one.type)
-                for one in self.schema
+                said.column(one.name) if one.name in there else absent.of(one.type) for one in self.schema
             ]
             yield pa.table(columns, schema=self.schema)
 
@@ -338,11 +338,9 @@ def _stated_in(news: News, fold: Fold, name: str, file: AddedFile) -> _StatedIn:
     with costs.step("read"):
         rows = news.rows(name, file)
     with costs.step("fold"):
-        state = _state(news, fold, name, rows)
         if not has_aliases(fold) or name != fold.table.name:
-            return _StatedIn(state, NO_ALIASES, NO_ALIASES, costs)
-        aliases = aliases_of(fold, rows, sources=news.sources)
-        return _StatedIn(state, aliases, formerly(fold, rows, sources=news.sources), costs)
+            return _StatedIn(_state(news, fold, name, rows), NO_ALIASES, NO_ALIASES, costs)
+        return _StatedIn(*said_by(fold, rows, sources=news.sources), costs)
 
 
 def few_ahead(pool: ThreadPoolExecutor, work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:

@@ -25,8 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lake_layout.columns import Absent, as_one, whole
 from pipelines.fold_fields import read_fields, winners_by_field
-from pipelines.fold_keys import I64, Bools, Hasher, has_code, hash_of_texts, is_one_of, mixed, whole
+from pipelines.fold_keys import I64, Bools, Hasher, has_code, hash_of_texts, is_one_of, mixed
 from pipelines.fold_rows import read_rows, units_of, winners_by_register
 from pipelines.fold_versions import WITHOUT_SEGMENT, greatest, int64, least, number, rank_of, rows_of
 from schemas.fold import Echo, FieldFold, Fold, Part, Register, RowFold, Status
@@ -69,10 +70,23 @@ def state_of(
         sources: settings of the senders: within what their numbers are unique.
         aliases: ``ALIASES_SCHEMA``, of this fold, what is known so far and what ``rows`` say.
     """
-    if fold.ignored is not None and rows.num_rows:
-        ignored = has_code(rows, fold.ignored)
-        rows = rows.filter(pa.array(~ignored)) if ignored.any() else rows
-    pieces = [_versions(fold, rows, sources, aliases)]
+    return _state_of(fold, Hasher(rows, sources), echoes, aliases)
+
+
+def said_by(fold: Fold, rows: pa.Table, *, sources: Sources) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """What rows of the fold's own table say: ``state_of``, ``aliases_of`` and ``formerly``, their keys hashed once."""
+    hasher = Hasher(rows, sources)
+    aliases, former = (join_aliases(one) for one in _said_both(fold, hasher))
+    return _state_of(fold, hasher, NO_ECHOES, NO_ALIASES), aliases, former
+
+
+def _state_of(fold: Fold, hasher: Hasher, echoes: Mapping[str, pa.Table], aliases: pa.Table) -> pa.Table:
+    sources = hasher.sources
+    if fold.ignored is not None and len(hasher):
+        ignored = has_code(hasher.rows, fold.ignored)
+        hasher = Hasher(hasher.rows.filter(pa.array(~ignored)), sources) if ignored.any() else hasher
+    rows = hasher.rows
+    pieces = [_versions(fold, hasher, aliases)]
     for echo in fold.echoes:
         theirs = rows if echo.table == fold.table.name else echoes.get(echo.table)
         if theirs is not None and theirs.num_rows:
@@ -82,10 +96,10 @@ def state_of(
 
 def join(fold: Fold, *states: pa.Table) -> pa.Table:
     """States of one fold as one."""
-    state = pa.concat_tables(states) if len(states) > 1 else states[0]
-    if not state.num_rows:
-        return state
-    state = state.combine_chunks()
+    saying = [state for state in states if state.num_rows]
+    if not saying:
+        return states[0]
+    state = as_one(saying)
     rank = rank_of(state)
     ids, count = number(int64(state, "key_hash"))
     months = pc.fill_null(whole(state.column("home_month")).cast(pa.int32()).cast(pa.int64()), _NO_MONTH)
@@ -141,11 +155,9 @@ def laid(fold: Fold, state: pa.Table) -> pa.Table:
     none, yes = np.zeros(rows.num_rows, bool), np.ones(rows.num_rows, bool)
     columns = {name: rows.column(name) for name in rows.column_names}
     columns |= {"since": rows.column("version_time"), "shown": pa.array(none), "kept": pa.array(yes)}
+    absent = Absent(rows.num_rows)
     beside = pa.table(
-        [
-            columns[one.name] if one.name in columns else pa.nulls(rows.num_rows, one.type)
-            for one in shown.schema
-        ],
+        [columns[one.name] if one.name in columns else absent.of(one.type) for one in shown.schema],
         schema=shown.schema,
     )
     return pa.concat_tables([shown, beside])
@@ -168,7 +180,7 @@ def aliases_of(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> 
     Returns:
         ``ALIASES_SCHEMA``. An order that was first known by its placer's number is the same order later.
     """
-    return join_aliases(_said_both(fold, rows, sources)[0])
+    return join_aliases(_said_both(fold, Hasher(rows, sources))[0])
 
 
 def formerly(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> pa.Table:
@@ -182,7 +194,7 @@ def formerly(fold: Fold, rows: pa.Table, *, sources: Sources = NO_SOURCES) -> pa
     Returns:
         ``ALIASES_SCHEMA``, with the former key; beside it, versions may be known by an earlier alias.
     """
-    return join_aliases(_said_both(fold, rows, sources)[1])
+    return join_aliases(_said_both(fold, Hasher(rows, sources))[1])
 
 
 def has_aliases(fold: Fold) -> bool:
@@ -190,11 +202,11 @@ def has_aliases(fold: Fold) -> bool:
     return any(key.alias_of is not None for key in fold.keys)
 
 
-def _said_both(fold: Fold, rows: pa.Table, sources: Sources) -> tuple[pa.Table, pa.Table]:
+def _said_both(fold: Fold, hasher: Hasher) -> tuple[pa.Table, pa.Table]:
     """Aliases with the keys that they stand for, and with those that things have without them."""
-    if not rows.num_rows or not has_aliases(fold):
+    if not len(hasher) or not has_aliases(fold):
         return NO_ALIASES, NO_ALIASES
-    named = Hasher(rows, sources).named(fold.keys)
+    named = hasher.named(fold.keys)
     found = ([NO_ALIASES], [NO_ALIASES])
     for source in named.alias_sources:
         there = source != 0
@@ -218,8 +230,9 @@ def join_aliases(*aliases: pa.Table) -> pa.Table:
 
 def rekeyed(fold: Fold, state: pa.Table, aliases: pa.Table) -> pa.Table:
     """A state whose things are known by what newer aliases say; to be joined with the states of those keys."""
-    keys = _known_by(int64(state, "key_hash"), int64(state, "alias_hash"), aliases)
-    return join(fold, _with(state, "key_hash", pa.array(keys)))
+    own = int64(state, "key_hash")
+    keys = _known_by(own, int64(state, "alias_hash"), aliases)
+    return state if np.array_equal(keys, own) else join(fold, _with(state, "key_hash", pa.array(keys)))
 
 
 def _known_by(keys: I64, alias: I64, aliases: pa.Table) -> I64:
@@ -230,9 +243,9 @@ def _known_by(keys: I64, alias: I64, aliases: pa.Table) -> I64:
     return np.where((alias != 0) & (source[place] == alias), target[place], keys)
 
 
-def _versions(fold: Fold, rows: pa.Table, sources: Sources, aliases: pa.Table) -> pa.Table:
+def _versions(fold: Fold, hasher: Hasher, aliases: pa.Table) -> pa.Table:
     """Every row as a version: what it names, and its register."""
-    hasher = Hasher(rows, sources)
+    rows = hasher.rows
     named = hasher.named(fold.keys)
     count = rows.num_rows
     columns = {name: rows.column(name) for name in rows.column_names}
@@ -255,7 +268,7 @@ def _versions(fold: Fold, rows: pa.Table, sources: Sources, aliases: pa.Table) -
         "register": pa.array(register),
         "weak": pa.array(named.weak),
         "echo": pa.array(np.zeros(count, bool)),
-        "at_word": pa.array(_at_word(rows, sources)),
+        "at_word": pa.array(_at_word(rows, hasher.sources)),
     }
     state = _as_state(fold, {**columns, **made}, count)
     return _one_register_per_group(state) if isinstance(fold, RowFold) and fold.status is not None else state
@@ -316,6 +329,8 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
     if echo.but is not None and rows.num_rows:
         one, other = (hash_of_texts(rows.column(name)) for name in echo.but)
         rows = rows.filter(pa.array((one != other) | (one == 0)))
+    if not rows.num_rows:
+        return state_schema(fold).empty_table()
     schema = pa.schema([(one.name, one.type) for one in fold.table.fields])
     origin = {field.name for field in ORIGIN}
     mapped = pa.table(
@@ -333,7 +348,7 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
         mapped = mapped.filter(pa.array(named))
         hasher = Hasher(mapped, sources)
     count = mapped.num_rows
-    state = _with(_versions(fold, mapped, sources, aliases), "echo", pa.array(np.ones(count, bool)))
+    state = _with(_versions(fold, hasher, aliases), "echo", pa.array(np.ones(count, bool)))
     if isinstance(fold, FieldFold) or not echo.resets:
         return state
     state = _with(state, "group_hash", pa.array(hasher.first(fold.scopes).view(np.int64)))
@@ -343,16 +358,16 @@ def _echoed(fold: Fold, echo: Echo, rows: pa.Table, sources: Sources, aliases: p
 
 
 def _as_state(fold: Fold, columns: Mapping[str, pa.ChunkedArray | pa.Array], count: int) -> pa.Table:
-    schema = state_schema(fold)
-    return pa.table([_typed(columns.get(field.name), field, count) for field in schema], schema=schema)
+    schema, absent = state_schema(fold), Absent(count)
+    return pa.table([_typed(columns.get(field.name), field, absent) for field in schema], schema=schema)
 
 
-def _typed(column: pa.ChunkedArray | pa.Array | None, field: pa.Field, count: int) -> pa.Array:
+def _typed(column: pa.ChunkedArray | pa.Array | None, field: pa.Field, absent: Absent) -> pa.Array:
     if column is not None and column.null_count < len(column):
         found = whole(column)
         found = found if found.type == field.type else found.cast(field.type)
         return found if field.nullable or not found.null_count else pc.fill_null(found, 0)
-    return pa.nulls(count, field.type) if field.nullable else pa.array(np.zeros(count), field.type)
+    return absent.of(field.type) if field.nullable else pa.array(np.zeros(absent.count), field.type)
 
 
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed, text_column, whole
-from pipelines.fold_versions import NONE, Rank, flags, greatest, int64, later, number, taken
+from lake_layout.columns import whole
+from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed, text_column
+from pipelines.fold_versions import NONE, Rank, Taken, flags, greatest, int64, later, number, taken
 from schemas.fold import DELETED, Events, FieldFold, Owns
 
 
@@ -203,13 +204,14 @@ def read_fields(fold: FieldFold, state: pa.Table, rank: Rank) -> tuple[dict[str,
                 own = np.where(later(rank, np.maximum(event, 0), own), event, own)
                 chosen[value[0]] = np.where(there, np.where(unset, NONE, own), chosen[value[0]])
     heads = {name: value[0] for value in fold.values for name in value}
+    latest, values = Taken(last), {head: Taken(rows) for head, rows in chosen.items()}
     for name in state.column_names:
         if name in heads:
-            columns[name] = without_deleted(taken(state.column(name), chosen[heads[name]]))
+            columns[name] = without_deleted(values[heads[name]].of(state.column(name)))
         elif name in fold.sets:
             columns[name] = _set(state, name, picker, rank)
         else:
-            columns[name] = taken(state.column(name), last)
+            columns[name] = latest.of(state.column(name))
     key, group = (int64(state, name)[picker.row] for name in ("key_hash", "group_hash"))
     columns["group_hash"] = pa.array(group)
     order = np.lexsort((group, key))

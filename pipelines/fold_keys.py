@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from lake_layout.columns import whole
 from pipelines.kernel import kernel
 from schemas.fold import Codes, Key, Part
 from schemas.source import NO_SOURCES, Sources
@@ -48,15 +49,6 @@ def _hash_bytes(data: U8, offsets: I32, out: U64) -> None:
         hashed = (hashed ^ (hashed >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
         hashed = hashed ^ (hashed >> np.uint64(33))
         out[row] = hashed if hashed != 0 else np.uint64(1)
-
-
-def whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column as one array."""
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    return (
-        column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    )  # the latter copies even one
 
 
 def hash_of_texts(column: pa.Array | pa.ChunkedArray) -> U64:
@@ -173,6 +165,8 @@ class Hasher:
         self.rows = rows
         self.sources = sources
         self._parts: dict[tuple[str, Part], U64] = {}
+        self._coded: dict[Codes, Bools] = {}
+        self._named: dict[tuple[Key, ...], Named] = {}
 
     def __len__(self) -> int:
         return int(self.rows.num_rows)
@@ -267,10 +261,15 @@ class Hasher:
             kind = next((kind for column, kind in key.parts if column == need), Part.VALUE)
             fits &= self.part(need, kind) != 0
         if key.when is not None:
-            fits &= has_code(self.rows, key.when)
+            fits &= self._has(key.when)
         if key.unless is not None:
-            fits &= ~has_code(self.rows, key.unless)
+            fits &= ~self._has(key.unless)
         return fits
+
+    def _has(self, codes: Codes) -> Bools:
+        if codes not in self._coded:
+            self._coded[codes] = has_code(self.rows, codes)
+        return self._coded[codes]
 
     def first(self, keys: Sequence[Key]) -> U64:
         """The hash by the first way of naming that is for each row; 0 where none is."""
@@ -283,6 +282,12 @@ class Hasher:
 
     def named(self, keys: Sequence[Key]) -> Named:
         """What names each row: the first way of naming that is for it, else its place in Kafka."""
+        asked = tuple(keys)
+        if asked not in self._named:
+            self._named[asked] = self._name(asked)
+        return self._named[asked]
+
+    def _name(self, keys: Sequence[Key]) -> Named:
         found, alias = np.zeros(len(self), np.uint64), np.zeros(len(self), np.uint64)
         weak = np.zeros(len(self), bool)
         target, before = np.zeros(len(self), np.uint64), np.zeros(len(self), np.uint64)

@@ -14,6 +14,7 @@ from pipelines.fold_versions import (
     NONE,
     WITHOUT_SEGMENT,
     Rank,
+    Taken,
     flags,
     greatest,
     int64,
@@ -21,7 +22,6 @@ from pipelines.fold_versions import (
     message_of,
     number,
     rows_of,
-    taken,
 )
 from schemas.fold import VERSION, Register, RowFold
 from schemas.tables.columns import ORIGIN
@@ -118,18 +118,19 @@ def read_rows(fold: RowFold, state: pa.Table, rank: Rank) -> tuple[dict[str, pa.
     shown = Shown(shown.base[order], shown.value[order], shown.status[order], shown.line[order])
     plain = bool(((shown.base == shown.value) & (shown.base == shown.status)).all())
     same = np.where((shown.base == shown.value) & (shown.base == shown.status), shown.base, NONE)
+    base, value, status = Taken(shown.base), Taken(shown.value), Taken(shown.status)
     if "line" in state.column_names:
-        stated = pc.fill_null(taken(state.column("line"), shown.base), NONE).to_numpy()
+        stated = pc.fill_null(base.of(state.column("line")), NONE).to_numpy()
         same[stated != shown.line] = NONE
     statuses = _ORIGIN | _status_columns(fold)
     columns = {}
     for name in state.column_names:
         if plain or (name not in statuses and name not in fold.value):
-            columns[name] = taken(state.column(name), shown.base)
+            columns[name] = base.of(state.column(name))
         elif name in statuses:
-            columns[name] = taken(state.column(name), shown.status)
+            columns[name] = status.of(state.column(name))
         else:
-            columns[name] = taken(state.column(name), shown.value)
+            columns[name] = value.of(state.column(name))
     columns["line"] = pa.array(shown.line.astype(np.int32))
     return columns, same
 

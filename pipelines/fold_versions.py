@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed, whole
+from lake_layout.columns import Absent, whole
+from pipelines.fold_keys import I64, Bools, hash_of_texts, mixed
 from pipelines.kernel import kernel
 from schemas.fold import VERSION
 
@@ -141,17 +142,29 @@ def message_of(rows: pa.Table, rank: Rank) -> I64:
     return mixed(hash_of_texts(rows.column("topic_id")), *numbers).view(np.int64)
 
 
+class Taken:
+    """Values of columns by row; null where that is negative. Most columns of most tables say nothing."""
+
+    def __init__(self, rows: I64) -> None:
+        self._places = pa.array(rows, mask=rows < 0) if (rows < 0).any() else pa.array(rows)
+        self._absent = Absent(len(rows))
+
+    def of(self, column: pa.Array | pa.ChunkedArray) -> pa.Array:
+        """The values of a column."""
+        if column.null_count == len(column):
+            return self._absent.of(column.type)
+        return whole(column).take(self._places)
+
+
 def taken(column: pa.Array | pa.ChunkedArray, rows: I64) -> pa.Array:
-    """A column's values by row; null where that is negative. Most columns of most tables say nothing."""
-    values = whole(column)
-    if values.null_count == len(values):
-        return pa.nulls(len(rows), values.type)
-    return values.take(pa.array(rows, mask=rows < 0) if (rows < 0).any() else pa.array(rows))
+    """A column's values by row; null where that is negative."""
+    return Taken(rows).of(column)
 
 
 def rows_of(table: pa.Table, rows: I64) -> pa.Table:
     """Some rows of a table."""
-    return pa.table([taken(column, rows) for column in table.columns], schema=table.schema)
+    values = Taken(rows)
+    return pa.table([values.of(column) for column in table.columns], schema=table.schema)
 
 
 def int64(rows: pa.Table, name: str) -> I64:
