@@ -10,7 +10,8 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake_layout.files import NULL_PARTITION
+from lake_layout.columns import Absent
+from lake_layout.files import NULL_PARTITION, of_type
 from lake_layout.lake import Lake
 from lake_layout.objects import ObjectStore, open_store
 from schemas.errors import LakeError
@@ -48,7 +49,19 @@ def read_file(lake: Lake, table: Table, path: str, columns: Sequence[str] | None
     return completed(table, path, rows, file.metadata.num_rows, names)
 
 
-def completed(table: Table, path: str, rows: pa.Table, count: int, names: Sequence[str]) -> pa.Table:
+def read_coded(lake: Lake, table: Table, path: str) -> pa.Table:
+    """All columns of a file of a table, strings as dictionaries mostly: what is often said is looked at once.
+
+    Raises:
+        LakeError, TransportError: as ``read_file``.
+    """
+    rows = read_stored(lake, table, path)
+    return completed(table, path, rows, rows.num_rows, table.arrow_schema.names, coded=True)
+
+
+def completed(
+    table: Table, path: str, rows: pa.Table, count: int, names: Sequence[str], *, coded: bool = False
+) -> pa.Table:
     """Columns of a table, made of those that a file has.
 
     Args:
@@ -57,16 +70,23 @@ def completed(table: Table, path: str, rows: pa.Table, count: int, names: Sequen
         rows: columns as they are stored.
         count: of the rows, which may have no column.
         names: in the order wanted; a column that the file has not is null.
+        coded: leave dictionaries as they are.
     """
     types = {field.name: field.type for field in table.fields}
-    stored = set(rows.column_names)
-    whole = {
-        name: rows.column(name).cast(types[name])
-        if name in stored
-        else _constant(table, name, path, count, types[name])
-        for name in names
-    }
-    return pa.table(whole, schema=pa.schema([pa.field(name, types[name]) for name in names]))
+    stored, absent = set(rows.column_names), Absent(count)
+
+    def column(name: str) -> pa.Array | pa.ChunkedArray:
+        if name in stored:
+            return (of_type if coded else _cast)(rows.column(name), types[name])
+        value = partition_of(table, path) if name == table.partition_by else None
+        kind = types[name]
+        return absent.of(kind) if value is None else pa.repeat(pa.scalar(value, kind), count)
+
+    return pa.table({name: column(name) for name in names})
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column.cast(kind)
 
 
 def read_stored(lake: Lake, table: Table, path: str) -> pa.Table:
@@ -115,11 +135,6 @@ def partition_of(table: Table, path: str) -> date | None:
     if name != table.partition_by:
         raise LakeError("LAKE-PATH", "a file does not lie in a partition of its table", table=table.name)
     return value
-
-
-def _constant(table: Table, name: str, path: str, rows: int, kind: pa.DataType) -> pa.Array:
-    value = partition_of(table, path) if name == table.partition_by else None
-    return pa.nulls(rows, kind) if value is None else pa.repeat(pa.scalar(value, kind), rows)
 
 
 class _Ranges(io.RawIOBase):

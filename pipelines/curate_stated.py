@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from lake_layout.columns import Absent
 from lake_layout.handles import current_handle
 from lake_layout.lake import Lake
 from lake_layout.live_files import LiveFile, live_files
-from lake_layout.reading import read_file
+from lake_layout.reading import read_coded
 from lake_layout.sorted_runs import IndexLocation, RunSource, open_runs
 from pipelines.costs import Costs
 from pipelines.fold import (
@@ -32,6 +33,7 @@ from pipelines.fold import (
     state_schema,
 )
 from pipelines.fold_keys import I64
+from pipelines.fold_versions import rows_of
 from pipelines.withdrawn import withdrawn_rows
 from schemas.fold import Fold
 from schemas.source import Sources
@@ -79,8 +81,8 @@ class News:
         return files_added(self.lake, NORMALISED_OF[table], *self.versions[table])
 
     def rows(self, table: str, file: AddedFile) -> pa.Table:
-        """The rows of such a file."""
-        return read_file(self.lake, NORMALISED_OF[table], file.path)
+        """The rows of such a file, strings mostly as dictionaries."""
+        return read_coded(self.lake, NORMALISED_OF[table], file.path)
 
     def withdrawn(self, table: str) -> Iterator[pa.Table]:
         """Rows that left a normalised table, since their messages were read again."""
@@ -208,13 +210,27 @@ class Stated:
 
     def put(self, state: pa.Table) -> None:
         """Take up a state, under the keys that its things are known by."""
+        self.put_parted(self.parted(state))
+
+    def parted(self, state: pa.Table) -> list[tuple[int, pa.Table]]:
+        """A state under the keys that its things are known by, cut for the parts that it goes to; threads may call."""
         state = rekeyed(self.fold, state, self.known) if self.known.num_rows else state
         if len(self.parts) == 1:
-            self.parts[0].put(state)
-            return
+            return [(0, state)]
         place = part_of(int64s(state, "key_hash"), len(self.parts))
-        for number in np.unique(place).tolist():
-            self.parts[number].put(state.filter(pa.array(place == number)))
+        order = pa.array(np.argsort(place, kind="stable"))
+        begins = np.searchsorted(place, np.arange(len(self.parts) + 1), sorter=order.to_numpy())
+        sorted_by_part = rows_of(state, order.to_numpy())
+        return [
+            (number, sorted_by_part.slice(begin, end - begin))
+            for number, (begin, end) in enumerate(itertools.pairwise(begins.tolist()))
+            if end > begin
+        ]
+
+    def put_parted(self, pieces: Iterable[tuple[int, pa.Table]]) -> None:
+        """Take up what was cut."""
+        for number, piece in pieces:
+            self.parts[number].put(piece)
 
     def joined(self, costs: Costs, lay: Callable[[pa.Table], pa.Table]) -> Iterator[pa.Table]:
         """The joined state of each part, laid out as rows; ``lay`` is called by threads."""
@@ -269,10 +285,18 @@ def stated_by(news: News, fold: Fold, folder: Path, costs: Costs) -> Stated:
     own = sum(file.rows for name, file in files if name == fold.table.name)
     stated = Stated(fold, own, 0, known, fresh, moving, anew, shelves)
     keys = [np.zeros(0, np.int64)]
-    for state in waiting.take():
-        with costs.step("fold"):
-            keys.append(np.unique(known_keys(state, known)))
-            stated.put(state)
+
+    def of_state(state: pa.Table) -> tuple[I64, list[tuple[int, pa.Table]], Costs]:
+        spent = Costs()
+        with spent.step("fold"):
+            return np.unique(known_keys(state, known)), stated.parted(state), spent
+
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for spoken, pieces, spent in few_ahead(pool, of_state, waiting.take()):
+            costs.add(spent)
+            keys.append(spoken)
+            with costs.step("fold"):
+                stated.put_parted(pieces)
     spoken_of = np.unique(np.concatenate(keys))
     stated.keys, stated.touched = len(spoken_of), np.union1d(np.union1d(spoken_of, moving), anew)
     return stated
