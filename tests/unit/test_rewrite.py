@@ -11,7 +11,7 @@ import pytest
 
 from lake_layout.files import NewFile, write_file
 from lake_layout.lake import Lake, LakeLocation
-from lake_layout.reading import read_file
+from lake_layout.reading import read_coded, read_file
 from lake_layout.rewrite import split_file
 from schemas.table import INSTANT, Field, Table
 
@@ -47,6 +47,14 @@ def rows_of_file() -> pa.Table:
             "never_said": pa.nulls(ROWS, pa.string()),
         }
     )
+
+
+def test_rows_are_the_same_with_strings_read_as_dictionaries(tmp_path: Path) -> None:
+    lake = Lake(LakeLocation(str(tmp_path)))
+    file = write_file(lake, TABLE, rows_of_file(), MARCH)
+    coded = read_coded(lake, TABLE, file.path)
+    assert pa.types.is_dictionary(coded.schema.field("name").type)
+    assert coded.cast(TABLE.arrow_schema).to_pylist() == read_file(lake, TABLE, file.path).to_pylist()
 
 
 @pytest.mark.parametrize("gone", [[5], list(range(0, ROWS, 2)), list(range(ROWS - 1)), [0, ROWS - 1]])
