@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.hl7v2.decode import I64
-from pipelines.hl7v2.gather import grid_texts, texts
+from pipelines.hl7v2.decode import I64, Bools
+from pipelines.hl7v2.gather import grid_texts, span_texts, texts
 from pipelines.hl7v2.locate import Part, Repetitions, Rows, Spans, parts, repetitions
 from pipelines.hl7v2.numbers import Numbers, read_numbers
 from pipelines.hl7v2.relations import NONE, Relations
@@ -49,34 +49,62 @@ _ABOVE = frozenset({"PID", "PV1", "ORC", *BEFORE, *ONCE_IN_MESSAGE})
 
 @dataclass(frozen=True)
 class Entries:
-    """Repetitions, of the rows' own fields or of segments that belong to them, as rows of their own.
+    """Repetitions of fields as rows of their own.
 
     Attributes:
         spans: where each stands.
-        owner: row that it belongs to; ascending.
         segments: segment that each stands in.
-        count: number of rows.
     """
 
     spans: Spans
-    owner: I64
     segments: I64
-    count: int
 
     def __len__(self) -> int:
-        return len(self.owner)
+        return len(self.segments)
 
-    def lists(self, values: pa.Array, keep: pa.Array | None = None) -> pa.Array:
-        """One list of values for each row, of the entries that are to be kept; null where there is none."""
-        owner = self.owner
-        if keep is not None:
-            flags = keep.to_numpy(zero_copy_only=False)
-            if not flags.all():
-                owner, values = owner[flags], values.filter(keep)
-        counts = np.bincount(owner, minlength=self.count)
-        offsets = np.zeros(self.count + 1, np.int32)
-        np.cumsum(counts, out=offsets[1:])
-        return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(counts == 0))
+
+@dataclass(frozen=True)
+class Listed:
+    """What repetitions become, and which of them are to be kept in lists.
+
+    Attributes:
+        values: one for each repetition.
+        keep: which; None for all.
+    """
+
+    values: pa.Array
+    keep: Bools | None = None
+
+    @classmethod
+    def of(cls, values: pa.Array, keep: Bools) -> Listed:
+        return cls(values, None if keep.all() else keep)
+
+    def taken(self, which: I64 | None, owner: I64) -> tuple[pa.Array, I64]:
+        """Of some repetitions those that are kept: their values, and whose they are.
+
+        Args:
+            which: the repetitions; None for each in turn.
+            owner: whose each of them is.
+        """
+        if self.keep is not None:
+            which = np.arange(len(owner)) if which is None else which
+            kept = self.keep[which]
+            which, owner = which[kept], owner[kept]
+        return (self.values if which is None else self.values.take(pa.array(which))), owner
+
+
+def lists(values: pa.Array, owner: I64, count: int) -> pa.Array:
+    """One list of values for each of some rows; null where there is none.
+
+    Args:
+        values: in the order of their rows.
+        owner: row of each; ascending.
+        count: number of rows.
+    """
+    counts = np.bincount(owner, minlength=count)
+    offsets = np.zeros(count + 1, np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=pa.array(counts == 0))
 
 
 @dataclass
@@ -102,7 +130,9 @@ class Columns:
     _links: dict[tuple[str, str, bool, bool], I64] = field(default_factory=dict)
     _texts: dict[tuple[tuple[Place, ...], str], pa.Array] = field(default_factory=dict)
     _encoded: dict[tuple[tuple[Place, ...], str], tuple[I32, pa.Array]] = field(default_factory=dict)
-    _absent: dict[int, pa.Array] = field(default_factory=dict)
+    _repeated: dict[tuple[str, int], Repetitions] = field(default_factory=dict)
+    _listed: dict[tuple[str, int, Hashable], Listed] = field(default_factory=dict)
+    _absent: dict[tuple[int, pa.DataType | None], pa.Array] = field(default_factory=dict)
     _times: dict[Place, Times] = field(default_factory=dict)
     _numbers: dict[Place, Numbers] = field(default_factory=dict)
 
@@ -295,11 +325,12 @@ class Columns:
             self._gathered[name] = dict(zip((place for place, _ in asked), found, strict=True))
         return self._gathered[name]
 
-    def absent(self, count: int) -> pa.Array:
-        """Texts that are nowhere: one array for all such columns of a length."""
-        if count not in self._absent:
-            self._absent[count] = pa.nulls(count, pa.string())
-        return self._absent[count]
+    def absent(self, count: int, kind: pa.DataType | None = None) -> pa.Array:
+        """What is nowhere: one array for all such columns of a length and type (text, where none is given)."""
+        key = (count, kind)
+        if key not in self._absent:
+            self._absent[key] = pa.nulls(count, pa.string() if kind is None else kind)
+        return self._absent[key]
 
     def _owner(self, places: Sequence[Place], name: str) -> str | None:
         """The one segment from whose rows all places are read alike; None where there is no such one."""
@@ -378,68 +409,77 @@ class Columns:
         index = self._index(place, name, None)
         return found if index is None else found.take(index)
 
-    def entries(self, places: Sequence[Place], name: str) -> Entries:
-        """All repetitions of some fields, of the rows' own or of segments that belong to them, place after place."""
-        pieces = [self._repeated(place, name) for place in places]
-        spans = [piece for piece in pieces if len(piece[0])]
-        count = len(self.rows(name))
-        if not spans:
-            return Entries(Spans.nothing(0), _NOTHING, _NOTHING, count)
-        low = np.concatenate([one.low for one, _, _ in spans])
-        high = np.concatenate([one.high for one, _, _ in spans])
-        owner = np.concatenate([owners for _, owners, _ in spans])
-        segments = np.concatenate([places for _, _, places in spans])
-        if len(spans) > 1 or places[0].segment != name:
+    def repeated(self, segment: str, number: int) -> Repetitions:
+        """All repetitions of a field in all segments of a name."""
+        key = (segment, number)
+        if key not in self._repeated:
+            rows = self.rows(segment)
+            self._repeated[key] = repetitions(self.split.structure, rows.whole(number), rows.repeated)
+        return self._repeated[key]
+
+    def listed(self, place: Place, kind: Hashable, read: Callable[[Entries], Listed]) -> Listed:
+        """What all repetitions of a place's field become, in all segments of its name; read once.
+
+        Args:
+            place: the field.
+            kind: tells what ``read`` makes of them.
+            read: called where that is not known yet.
+        """
+        key = (place.segment, place.field, kind)
+        if key not in self._listed:
+            found = self.repeated(place.segment, place.field)
+            self._listed[key] = read(Entries(found.spans, self.rows(place.segment).segments[found.owner]))
+        return self._listed[key]
+
+    def belonging(self, place: Place, name: str, chosen: I64 | None) -> tuple[I64 | None, I64]:
+        """The repetitions of a place's field that belong to some rows.
+
+        Args:
+            place: the field.
+            name: whose rows.
+            chosen: which rows; None for all.
+
+        Returns:
+            which of all repetitions of the field, None for each in turn; the row of each, ascending.
+        """
+        found = self.repeated(place.segment, place.field)
+        if not len(found.owner):
+            return None, _NOTHING
+        own = place.segment == name and not place.first and not place.next
+        if not own and (place.first or place.next or place.segment in _ABOVE):
+            return self._of_linked(place, name, found, chosen)
+        owner = found.owner if own else self.owners(place.segment, name)[found.owner]
+        if chosen is not None:
+            number = np.full(len(self.rows(name)) + 1, NONE, np.int64)  # the last one stands for "no row"
+            number[chosen] = np.arange(len(chosen))
+            owner = number[owner]
+        elif own:
+            return None, owner
+        which = np.flatnonzero(owner >= 0)
+        owner = owner[which]
+        if not own:
             order = np.argsort(owner, kind="stable")
-            low, high, owner, segments = low[order], high[order], owner[order], segments[order]
-        return Entries(Spans(low, high, len(low)), owner, segments, count)
+            which, owner = which[order], owner[order]
+        return which, owner
 
-    def _repeated(self, place: Place, name: str) -> tuple[Spans, I64, I64]:
-        """Spans, rows and segments of the repetitions of a place's field."""
-        rows = self.rows(place.segment)
-        whole = rows.whole(place.field)
-        if whole.empty:
-            return whole.take(_NOTHING), _NOTHING, _NOTHING
-        found: Repetitions = repetitions(self.split.structure, whole, rows.repeated)
-        segments = rows.segments[found.owner]
-        if place.segment == name and not place.first and not place.next:
-            return found.spans, found.owner, segments
-        if place.first or place.next or place.segment in _ABOVE:
-            return self._of_linked(place, name, found)
-        owner = self.owners(place.segment, name)[found.owner]
-        keep = owner >= 0
-        if keep.all():
-            return found.spans, owner, segments
-        spans = Spans(found.spans.low[keep], found.spans.high[keep], int(keep.sum()))
-        return spans, owner[keep], segments[keep]
-
-    def _of_linked(self, place: Place, name: str, found: Repetitions) -> tuple[Spans, I64, I64]:
+    def _of_linked(self, place: Place, name: str, found: Repetitions, chosen: I64 | None) -> tuple[I64, I64]:
         """The repetitions in the one segment that each row is linked to."""
-        rows = self.rows(place.segment)
         link = self.link(name, place.segment, first=place.first, following=place.next)
-        counts = np.bincount(found.owner, minlength=len(rows))
-        each = (
-            np.where(link >= 0, counts[np.maximum(link, 0)], 0)
-            if len(rows)
-            else np.zeros(len(link), np.int64)
-        )
-        total = int(each.sum())
-        if not total:
-            return Spans.nothing(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        link = link if chosen is None else link[chosen]
+        counts = np.append(np.bincount(found.owner, minlength=len(self.rows(place.segment))), 0)
+        each = counts[link]  # the last one stands for "no segment"
         owner = np.repeat(np.arange(len(link)), each)
         begins = np.cumsum(counts) - counts
-        nth = np.arange(total) - np.repeat(np.cumsum(each) - each, each)
-        which = begins[link[owner]] + nth
-        spans = Spans(found.spans.low[which], found.spans.high[which], total)
-        return spans, owner, rows.segments[link[owner]]
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(each) - each, each)
+        return begins[link[owner]] + nth, owner
 
     def parts(self, entries: Entries, asked: Sequence[Part]) -> dict[Part, Spans]:
         """Parts of each entry."""
         return parts(self.split.structure, entries.spans, tuple(sorted(set(asked))))
 
-    def entry_texts(self, entries: Entries, spans: Spans) -> pa.Array:
-        """The text of a part of each entry."""
-        return texts(self.split, spans, entries.segments)
+    def entry_texts(self, entries: Entries, spans: Sequence[Spans]) -> list[pa.Array]:
+        """The texts of parts of each entry."""
+        return span_texts(self.split, spans, entries.segments)
 
 
 def taken(values: pa.Array, link: I64) -> pa.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +38,25 @@ def texts(
     low, high = spans.low.reshape(1, -1), spans.high.reshape(1, -1)
     (found,) = grid_texts(split, low, high, np.zeros(1, np.int64), segments, escaped=escaped)
     return found
+
+
+def span_texts(split: Split, places: Sequence[Spans], segments: I64) -> list[pa.Array]:
+    """The texts of several places of the same rows; null where there is none.
+
+    Args:
+        split: the batch.
+        places: the places, each for all rows.
+        segments: segment of each row.
+    """
+    some = [spans for spans in places if not spans.empty and len(spans)]
+    if not some:
+        return [pa.nulls(len(spans), pa.string()) for spans in places]
+    low, high = np.stack([spans.low for spans in some]), np.stack([spans.high for spans in some])
+    found = iter(grid_texts(split, low, high, np.arange(len(some)), segments))
+    return [
+        next(found) if not spans.empty and len(spans) else pa.nulls(len(spans), pa.string())
+        for spans in places
+    ]
 
 
 def grid_texts(

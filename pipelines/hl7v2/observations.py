@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.hl7v2.columns import I32, Entries
+from pipelines.hl7v2.columns import I32, Entries, lists
 from pipelines.hl7v2.decode import I64, U8, Bools
 from pipelines.hl7v2.documents import Documents, add_documents
 from pipelines.hl7v2.gather import texts
@@ -189,14 +189,15 @@ def _add_repetitions(made: TableRows, kind: I64) -> None:
     made.columns["value_repetitions"] = pa.array(made.pick(counts))
     owner = repeated[found.owner]
     several = np.flatnonzero((counts[owner] > 1) | (found.number > 0))
-    few = Entries(found.spans.take(several), owner[several], rows.segments[owner[several]], len(rows))
+    few = Entries(found.spans.take(several), rows.segments[owner[several]])
+    owner = owner[several]
     kinds = np.zeros(len(rows), np.int64)
     kinds[made.chosen if made.chosen is not None else slice(None)] = kind
-    own = kinds[few.owner]
+    own = kinds[owner]
     data = columns.split.data
     parts = columns.parts(few, ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0)))
     numbers = read_numbers(data, parts[1, 0].where(_of(own, "number")))
-    times = read_times(data, parts[1, 0].where(_of(own, "time")), rows.message[few.owner], None)
+    times = read_times(data, parts[1, 0].where(_of(own, "time")), rows.message[owner], None)
     refused = [("HL7-NM-INVALID", 0, numbers.refused), ("HL7-DTM-INVALID", 0, times.refused)]
     structured = _of(own, "structured")
     if structured.any():
@@ -204,16 +205,14 @@ def _add_repetitions(made: TableRows, kind: I64) -> None:
             limit = read_numbers(data, parts[place, 0].where(structured))
             refused.append(("HL7-NM-INVALID", place, limit.refused))
         for place, _, known in _STRUCTURED:
-            said = columns.entry_texts(few, parts[place, 0].where(structured))
+            (said,) = columns.entry_texts(few, [parts[place, 0].where(structured)])
             refused.append(("HL7-SN-INVALID", place, _unknown(said, known)))
     for code, place, flags in refused:
-        _note_repetitions(made, code, place, flags, few.owner, found.number[several])
-    values = [
-        columns.entry_texts(few, parts[0, 0]),
-        numbers.floats(),
-        *(columns.entry_texts(few, parts[place, 0].where(_of(own, "coded"))) for place in (1, 2, 3)),
-    ]
-    made.columns["values"] = made.take(few.lists(pa.StructArray.from_arrays(values, fields=list(VALUE))))
+        _note_repetitions(made, code, place, flags, owner, found.number[several])
+    coded = (parts[place, 0].where(_of(own, "coded")) for place in (1, 2, 3))
+    text, *triplet = columns.entry_texts(few, [parts[0, 0], *coded])
+    values = pa.StructArray.from_arrays([text, numbers.floats(), *triplet], fields=list(VALUE))
+    made.columns["values"] = made.take(lists(values, owner, len(rows)))
 
 
 def _note_repetitions(

@@ -107,7 +107,7 @@ class TableRows:
             elif kind == pa.int32():
                 self.columns[name] = self.first_number(places).integers()
             else:
-                self.columns[name] = self.take(self._list(places, kind))
+                self.columns[name] = self._list(places, kind)
         for name, around in self.mapping.telephones.items():
             self.columns[name] = self._telephone(name, around)
 
@@ -121,10 +121,10 @@ class TableRows:
     def _list(self, places: Sequence[Place], kind: pa.DataType) -> pa.Array:
         columns = self.messages.columns
         if kind.value_type == pa.string():
-            return text_lists(columns, places, self.name)
+            return text_lists(columns, places, self.name, self.chosen)
         if kind.value_type == IDENTIFIER:
-            return identifier_lists(columns, places, self.name, self.messages.authority)
-        return structure_lists(columns, places, self.name, kind.value_type)
+            return identifier_lists(columns, places, self.name, self.messages.authority, self.chosen)
+        return structure_lists(columns, places, self.name, kind.value_type, self.chosen)
 
     def _telephone(self, name: str, around: Sequence[Place]) -> pa.Array:
         """A column of telephone numbers, those joined that were sent in parts."""
