@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.hl7v2.decode import I64, U8, Bools, Decoded
-from pipelines.kernel import kernel
+from pipelines.kernel import AT_ONCE, any_of, kernel, lowest_bit
 
 Positions = np.ndarray[tuple[int], np.dtype[np.signedinteger]]
 """Positions in the text of a batch: 32 bits, or 64 where the batch is longer than these reach."""
@@ -129,7 +129,7 @@ def _count(structure: U8, character: int) -> int:
 
 
 @kernel
-def _fill(  # noqa: C901, PLR0912 - one pass over the bytes
+def _fill(  # noqa: PLR0915 - one pass over the bytes
     data: U8, structure: U8, message_starts: I64, message_ends: I64,
     starts: I64, ends: I64, messages: I64, ordinals: I64, names: I64,
     separators: Positions, parted: Bools, first_separator: I64, first_of_message: I64, escaped: Bools, repeated: Bools,
@@ -146,46 +146,84 @@ def _fill(  # noqa: C901, PLR0912 - one pass over the bytes
         named = -1  # where the name ends
         many = False
         odd = False
-        for at in range(start, end + 1):
-            character = structure[at] if at < end else np.uint8(0x0D)
-            if character == 0x7C:
-                if named < 0:
-                    named = at
-                separators[field] = at
-                parted[field] = False
-                field += 1
-            elif character in (0x5E, 0x7E, 0x26):
-                many = many or character == 0x7E
-                if field > first:
-                    parted[field - 1] = True
-            elif character == 0x5C:
-                # MSH-2 stands between the first two separators of the message
-                odd = odd or ordinal > 0 or field - first != 1
-            elif character in (0x0D, 0x0A):
-                while start < at and (data[start] == 0x20 or data[start] == 0x09):
-                    start += 1
-                if start < at:
-                    starts[segment] = start
-                    ends[segment] = at
-                    messages[segment] = message
-                    ordinals[segment] = ordinal
-                    first_separator[segment] = first
-                    repeated[segment] = many
-                    escaped[segment] = odd
-                    code = 0
-                    if (named if named >= 0 else at) - start == 3:
-                        for place in range(3):
-                            letter = int(data[start + place])
-                            if 0x61 <= letter <= 0x7A:
-                                letter -= 32
-                            code = code << 8 | letter
-                    names[segment] = code
-                    segment += 1
-                    ordinal += 1
-                    first = field
-                start = at + 1
-                named = -1
-                many = False
-                odd = False
+        block = start
+        while block <= end:
+            marks = _marks(structure, block, end)
+            while marks:
+                at = block + lowest_bit(marks)  # type: ignore[call-arg]
+                marks &= marks - np.uint64(1)
+                character = structure[at] if at < end else np.uint8(0x0D)
+                if character == 0x7C:
+                    if named < 0:
+                        named = at
+                    separators[field] = at
+                    parted[field] = False
+                    field += 1
+                elif character in (0x5E, 0x7E, 0x26):
+                    many = many or character == 0x7E
+                    if field > first:
+                        parted[field - 1] = True
+                elif character == 0x5C:
+                    # MSH-2 stands between the first two separators of the message
+                    odd = odd or ordinal > 0 or field - first != 1
+                else:
+                    while start < at and (data[start] == 0x20 or data[start] == 0x09):
+                        start += 1
+                    if start < at:
+                        starts[segment] = start
+                        ends[segment] = at
+                        messages[segment] = message
+                        ordinals[segment] = ordinal
+                        first_separator[segment] = first
+                        repeated[segment] = many
+                        escaped[segment] = odd
+                        names[segment] = (
+                            _name_code(data, start) if (named if named >= 0 else at) - start == 3 else 0
+                        )
+                        segment += 1
+                        ordinal += 1
+                        first = field
+                    start = at + 1
+                    named = -1
+                    many = False
+                    odd = False
+            block += AT_ONCE
     first_separator[segment] = field
     return segment
+
+
+_marks_in = any_of(b"|^~&\\\r\n")
+
+
+@kernel
+def _marks(structure: U8, block: int, end: int) -> np.uint64:
+    """Delimiters and line ends from a position on, as bits, the lowest for that position; the end counts as one.
+
+    Args:
+        structure: text with the usual delimiters.
+        block: the position.
+        end: of the message.
+    """
+    if block + AT_ONCE <= len(structure):
+        marks = _marks_in(structure, block)
+    else:
+        marks = np.uint64(0)
+        for at in range(block, end):
+            if structure[at] in (0x7C, 0x5E, 0x7E, 0x26, 0x5C, 0x0D, 0x0A):
+                marks |= np.uint64(1) << np.uint64(at - block)
+    if end - block < AT_ONCE:
+        last = np.uint64(1) << np.uint64(end - block)
+        marks = (marks & (last - np.uint64(1))) | last
+    return marks
+
+
+@kernel
+def _name_code(data: U8, start: int) -> int:
+    """``name_code`` of three characters, in upper case."""
+    code = 0
+    for place in range(3):
+        letter = int(data[start + place])
+        if 0x61 <= letter <= 0x7A:
+            letter -= 32
+        code = code << 8 | letter
+    return code

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.kernel import kernel
+from pipelines.kernel import copy_16, kernel
 
 U8 = np.ndarray[tuple[int], np.dtype[np.uint8]]
 I32 = np.ndarray[tuple[int], np.dtype[np.int32]]
@@ -248,6 +248,12 @@ def write_utf8(
 def copy_messages(data: U8, starts: I64, ends: I64, target: U8, places: I64) -> None:
     """Copy messages as they are; arguments as of ``write_utf8``."""
     for message in range(len(starts)):
-        low, to = starts[message], places[message]
-        for at in range(ends[message] - low):
-            target[to + at] = data[low + at]
+        at, high, to = starts[message], ends[message], places[message]
+        while at + 16 <= high:
+            copy_16(target, to, data, at)  # type: ignore[call-arg]
+            at += 16
+            to += 16
+        while at < high:
+            target[to] = data[at]
+            at += 1
+            to += 1
