@@ -450,6 +450,13 @@ def normalise_lag(context: Context) -> int:
     return sum(file.rows for file in files_added(lake, raw, done, newest_version(lake, raw)))
 
 
+def is_asked_again(context: Context) -> bool:
+    """Whether messages are to be read again, or decisions that ask for none are to be passed over."""
+    name = read_again.progress_id(context.modality.raw)
+    reached = current_handle(context.lake, LEDGER).transaction_version(name) or 0
+    return read_again.next_request(context.lake, context.modality.raw, reached) is not None
+
+
 def normalised_up_to(context: Context) -> int:
     """The version of the raw table up to which messages have a disposition."""
     lake = context.lake

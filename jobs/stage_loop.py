@@ -22,6 +22,7 @@ from jobs.run_stages import (
     identify_batch,
     identify_lag,
     identity_idle,
+    is_asked_again,
     land_batch,
     land_lag,
     newest_version,
@@ -35,6 +36,7 @@ from jobs.stage_metrics import EVERY_MODALITY, StageMetrics
 from jobs.wiring import contexts
 from lake_layout.delta_log import log_path
 from pipelines.batch_memory import keep_memory
+from schemas.tables.ops import DECISION
 
 STAGES: dict[str, tuple[Callable[[Context], Outcome | None], Callable[[Context], int]]] = {
     "land": (land_batch, land_lag),
@@ -54,6 +56,9 @@ BESIDE = {"curate": ("curate", "identity", "codes")}
 
 BACKLOG = {"land": 10_000, "normalise": 10_000, "curate": 1_000_000}
 """With so many left the next batch begins at once, whatever the interval."""
+
+ASKED: dict[str, Callable[[Context], bool]] = {"normalise": is_asked_again}
+"""Stage → whether an operator asks something of it, beside what is left."""
 
 RESTS = {"land": 0.0, "normalise": 0.0, "curate": 4.0}
 """So many times as long as a batch took its stage rests at least: what rewrites files takes a share of the machine and
@@ -83,7 +88,7 @@ class Lane:
         metrics: what is told of them.
         upkeep: of the tables.
         begun: whether a batch that a process before this one may have left open was looked for.
-        seen: version of the raw table up to which nothing is left to be done; None where something may be.
+        seen: table → version up to which nothing is left to be done; empty where something may be.
         looked: when that was found (monotonic seconds).
     """
 
@@ -92,7 +97,7 @@ class Lane:
     metrics: StageMetrics
     upkeep: Maintenance = field(init=False)
     begun: bool = False
-    seen: int | None = None
+    seen: dict[str, int] = field(default_factory=dict)
     looked: float = 0.0
 
     def __post_init__(self) -> None:
@@ -110,10 +115,11 @@ class Lane:
             if not self.has_news():
                 self.metrics.lag(0, looked_at)
                 return 0, 0.0
-            self.seen = newest_version(self.context.lake, self.context.modality.raw)
+            followed = (self.context.modality.raw, DECISION)
+            self.seen = {table.name: newest_version(self.context.lake, table) for table in followed}
             self.looked = time.monotonic()
         left, took = lag(self.context), 0.0
-        if left or not self.begun:
+        if left or not self.begun or self.is_asked():
             outcome = run(self.context)
             self.begun = True
             if outcome is not None:
@@ -122,19 +128,23 @@ class Lane:
                 self.upkeep.after(self.context, outcome)
                 looked_at = time.time()
                 left = lag(self.context)
+                self.seen = {}
         elif self.stage in IDLE:
             IDLE[self.stage](self.context)
         self.metrics.lag(left, looked_at)
-        if left:
-            self.seen = None
         return left, took
 
+    def is_asked(self) -> bool:
+        """Whether an operator asks something of the stage."""
+        return self.stage in ASKED and ASKED[self.stage](self.context)
+
     def has_news(self) -> bool:
-        """Whether a stage that follows commits may have something to do: one small request."""
-        if self.seen is None or time.monotonic() - self.looked > WHOLE_LOOK_AFTER:
+        """Whether a stage that follows commits may have something to do: one small request for each table."""
+        if not self.seen or time.monotonic() - self.looked > WHOLE_LOOK_AFTER:
             return True
-        following = log_path(self.context.modality.raw.name, self.seen + 1)
-        return self.context.lake.store.get_or_none(following) is not None
+        store = self.context.lake.store
+        following = (log_path(table, version + 1) for table, version in self.seen.items())
+        return any(store.get_or_none(path) is not None for path in following)
 
 
 class Stop:

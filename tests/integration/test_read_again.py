@@ -18,6 +18,8 @@ from jobs.ingest_once import ingest_once
 from jobs.lake_views import lake_views
 from jobs.quarantine import TABLES, Asked, Coordinates, chosen
 from jobs.run_stages import Limits, curate_batch, normalise_batch, prepare_curated
+from jobs.stage_loop import Lane
+from jobs.stage_metrics import StageMetrics
 from jobs.verify_curated import verify_curated
 from jobs.verify_lake import verify_lake
 from lake_layout.location import LakeLocation
@@ -128,6 +130,20 @@ def test_a_range_is_read_again(setting: Setting, kafka: KafkaServer, tmp_path: P
     assert verify_curated(setting.lake, setting.context.sources, setting.context.index) == []
     ingest_once([setting.context], STAGES)
     assert sum(readings(setting)[1].values()) == len(MESSAGES)
+
+
+def test_a_worker_to_whom_nothing_comes_reads_again_what_is_asked_for(setting: Setting) -> None:
+    setting.send([siu(1), adt(1)])
+    ingest_once([formerly(setting).context], STAGES)
+    lane = Lane("normalise", setting.context, StageMetrics("normalise", HL7V2.name))
+    for _ in range(2):
+        assert lane.run() == (0, 0.0)
+    assert not lane.has_news()
+    record(setting.lake, RAW_HL7V2.name, MENDED, Range(source="test"))
+    assert lane.has_news()
+    while lane.has_news():
+        lane.run()
+    assert readings(setting)[1] == {"accepted": 2}
 
 
 def test_what_could_not_be_read_is_replayed_and_its_copies_are_copies(
