@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.astm.frame import ACK, ENQ, EOT, ETB, ETX, NAK, STX
-from connectors.astm.session import Delivered, Failed, Line, Received, Role, Send
+from connectors.astm.session import Delivered, Failed, Left, Line, Received, Role, Send
 
 FOREVER = 10_000.0
 FALSE_ANSWERS = ACK + EOT
@@ -67,6 +67,7 @@ class End:
     out: Noise
     stores: list[bool]
     taken: list[bytes] = field(default_factory=list)
+    left: list[bytes] = field(default_factory=list)
     delivered: int = 0
     failed: int = 0
 
@@ -83,6 +84,9 @@ class End:
                     stored = self.stores.pop() if self.stores else True
                     self.taken += found if stored else ()
                     self.line.settle(ticket, stored=stored, now=now)
+                case Left(message):
+                    self.left.append(message)
+                    self.line.busy = False
                 case Delivered():
                     self.delivered += 1
                 case Failed(count):
@@ -137,6 +141,7 @@ def test_whatever_the_line_garbles_the_host_has_what_was_sent(
     once = [message for place, message in enumerate(host.taken) if host.taken[:place][-1:] != [message]]
     expected = [message for place, message in enumerate(sent) if sent[:place][-1:] != [message]]
     assert once == expected
+    assert all(any(message.startswith(part) for message in sent) for part in host.left)
     assert host.line.is_idle
     assert host.line.held == 0
 
