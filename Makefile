@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A process for each processor (at most so many), and a file's tests in one of them; those that need Kafka and S3 start their own.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile
+# A process for each processor (at most so many), and a file's tests in one of them, the long ones of faults first;
+# processes whose tests need Kafka and S3 have their own.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
